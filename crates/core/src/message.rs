@@ -1,0 +1,364 @@
+//! What replicas say to each other: requests and replies in pairs, in one envelope.
+
+use alloc::vec::Vec;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::codec::{codec_enum, codec_struct, unknown};
+use crate::{Base, Codec, DecodeError, Entry, Position, ReplicaId};
+
+/// A message and all that says whether it may be listened to (rule 7).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Message {
+    /// The cluster both sides belong to.
+    pub cluster: u64,
+    /// The group within it.
+    pub group: u64,
+    /// Who speaks.
+    pub from: ReplicaId,
+    /// Who is spoken to.
+    pub to: ReplicaId,
+    /// The speaker's data directory.
+    pub from_incarnation: u64,
+    /// The data directory the speaker believes to speak to, once it knows.
+    pub to_incarnation: Option<u64>,
+    /// Which start of the speaker's this is.
+    pub boot: u64,
+    /// The speaker's term.
+    pub term: u64,
+    /// What is said.
+    pub body: Body,
+}
+
+/// How a message wants to travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// Small, and late means useless: votes, heartbeats, replies, reads.
+    Urgent,
+    /// Entries and forwarded proposals.
+    Bulk,
+    /// Pieces of a snapshot; must never delay the others.
+    Snapshot,
+}
+
+/// What is said.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Body {
+    /// Asks for a vote, or whether one would be given.
+    Vote(Vote),
+    /// Answers a [`Vote`].
+    VoteReply(VoteReply),
+    /// Entries, a heartbeat, or a question whether the speaker still leads: all at once.
+    Append(Append),
+    /// Answers an [`Append`].
+    AppendReply(AppendReply),
+    /// A piece of a snapshot.
+    Snapshot(Snapshot),
+    /// Answers a [`Snapshot`] piece.
+    SnapshotReply(SnapshotReply),
+    /// A proposal on its way to the leader.
+    Forward(Forward),
+    /// Answers a [`Forward`].
+    ForwardReply(ForwardReply),
+    /// Asks the leader how far one must have applied to read what is committed now.
+    Read(Read),
+    /// Answers a [`Read`].
+    ReadReply(ReadReply),
+    /// The leader's go-ahead: campaign now, without waiting (thesis, section 3.10).
+    Campaign,
+}
+
+/// Whether a campaign is a question or meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ballot {
+    /// Would you vote for me in the next term? Binds nobody (thesis, section 9.6).
+    Pre,
+    /// Vote for me in this term.
+    Real,
+    /// The same on a leader's go-ahead: its stickiness does not protect it.
+    Transfer,
+}
+
+/// RequestVote. The envelope's term is the speaker's; a [`Ballot::Pre`] asks about the one after.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Vote {
+    /// Names this campaign; unique to the speaker.
+    pub number: u64,
+    /// What kind of vote is asked for.
+    pub ballot: Ballot,
+    /// The end of the speaker's log.
+    pub last: Position,
+}
+
+/// The answer to [`Vote`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct VoteReply {
+    /// The campaign's number.
+    pub number: u64,
+    /// The kind of vote that was asked for.
+    pub ballot: Ballot,
+    /// Whether it is given.
+    pub granted: bool,
+    /// For how long from now the voter helps no other candidate, in nanoseconds. Zero without leases (rule 8).
+    pub promise: u64,
+}
+
+/// AppendEntries (Raft, figure 2).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Append {
+    /// Names this request; unique to the speaker, and rising.
+    pub number: u64,
+    /// When it was sent, on the leader's monotonic clock: the reply brings it back (rule 6).
+    pub sent: u64,
+    /// The newest round of read confirmation it belongs to (rule 8).
+    pub round: u64,
+    /// The entry before `entries`.
+    pub prev: Position,
+    /// The leader's committed index.
+    pub committed: u64,
+    /// The entries, consecutive; none for a heartbeat.
+    pub entries: Vec<Entry>,
+}
+
+/// The answer to [`Append`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AppendReply {
+    /// The newest request it answers.
+    pub number: u64,
+    /// That request's `sent`.
+    pub sent: u64,
+    /// That request's `round`.
+    pub round: u64,
+    /// For how long from now the follower helps no candidate, in nanoseconds. Zero without leases (rule 8).
+    pub promise: u64,
+    /// What became of the entries.
+    pub outcome: AppendOutcome,
+}
+
+/// What became of an [`Append`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum AppendOutcome {
+    /// The log equals the leader's up to this index, and is durable up to it (rule 1).
+    Matched(u64),
+    /// The log has no entry `prev`.
+    Rejected {
+        /// The index of the `prev` that was not there.
+        prev: u64,
+        /// The last place at or below `prev` whose term is not above `prev`'s: the logs part at or before it.
+        hint: Position,
+    },
+}
+
+/// A piece of a snapshot. The first announces what it is of; each repeats it, so that any piece can be judged alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Snapshot {
+    /// Names the transfer; unique to the speaker.
+    pub transfer: u64,
+    /// What the snapshot covers.
+    pub base: Base,
+    /// Where in the snapshot `data` begins, in bytes.
+    pub offset: u64,
+    /// The piece.
+    pub data: Bytes,
+    /// Whether it is the last.
+    pub done: bool,
+}
+
+/// The answer to a [`Snapshot`] piece.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SnapshotReply {
+    /// The transfer's number.
+    pub transfer: u64,
+    /// How it goes.
+    pub outcome: SnapshotOutcome,
+}
+
+/// How a transfer goes on the receiver's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SnapshotOutcome {
+    /// All below this offset is stored; go on there.
+    Stored(u64),
+    /// All of it is durable and in force: the log continues from it.
+    Installed,
+    /// It can't be used: damaged, or the receiver has no room. Start anew, later.
+    Refused,
+}
+
+/// A proposal on its way to the leader.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Forward {
+    /// The origin's number for it: with the origin's boot, accepted only once and only rising.
+    pub sequence: u64,
+    /// CRC-32C of the payload.
+    pub checksum: u32,
+    /// The command.
+    pub payload: Bytes,
+}
+
+/// The answer to a [`Forward`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ForwardReply {
+    /// The proposal's number.
+    pub sequence: u64,
+    /// Where in the log it was put; nowhere, if it was refused and never will be.
+    pub position: Option<Position>,
+}
+
+/// Asks for a read index.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Read {
+    /// Names the question; unique to the speaker.
+    pub number: u64,
+}
+
+/// The answer to [`Read`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ReadReply {
+    /// The question's number.
+    pub number: u64,
+    /// The index that must be applied before the read.
+    pub index: u64,
+}
+
+impl Message {
+    /// How it wants to travel.
+    pub fn class(&self) -> Class {
+        match &self.body {
+            Body::Append(append) if !append.entries.is_empty() => Class::Bulk,
+            Body::Forward(_) => Class::Bulk,
+            Body::Snapshot(_) => Class::Snapshot,
+            _ => Class::Urgent,
+        }
+    }
+
+    /// About how many bytes it takes on the wire.
+    pub fn bytes(&self) -> usize {
+        let body = match &self.body {
+            Body::Append(append) => append.entries.iter().map(Entry::bytes).sum(),
+            Body::Forward(forward) => forward.payload.len(),
+            Body::Snapshot(piece) => piece.data.len() + 64 * piece.base.membership.members.len(),
+            _ => 0,
+        };
+        Self::OVERHEAD_BYTES + body
+    }
+
+    /// What a message takes at most beside entries, payloads and pieces.
+    pub const OVERHEAD_BYTES: usize = 256;
+
+    /// The version of this layout; the first byte of every encoded message.
+    pub const VERSION: u8 = 1;
+}
+
+impl Codec for Message {
+    fn encode(&self, out: &mut BytesMut) {
+        out.reserve(self.bytes());
+        Self::VERSION.encode(out);
+        self.cluster.encode(out);
+        self.group.encode(out);
+        self.from.encode(out);
+        self.to.encode(out);
+        self.from_incarnation.encode(out);
+        self.to_incarnation.encode(out);
+        self.boot.encode(out);
+        self.term.encode(out);
+        self.body.encode(out);
+    }
+    fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
+        let version = u8::decode(input)?;
+        if version != Self::VERSION {
+            return unknown("message version", version);
+        }
+        Ok(Self {
+            cluster: Codec::decode(input)?,
+            group: Codec::decode(input)?,
+            from: Codec::decode(input)?,
+            to: Codec::decode(input)?,
+            from_incarnation: Codec::decode(input)?,
+            to_incarnation: Codec::decode(input)?,
+            boot: Codec::decode(input)?,
+            term: Codec::decode(input)?,
+            body: Codec::decode(input)?,
+        })
+    }
+}
+
+/// Implements [`Codec`] for an enum whose variants each hold one value, or none: a byte, then the value.
+macro_rules! codec_variants {
+    ($name:ident as $what:literal { $($variant:ident $(($held:ident))? = $tag:literal),* $(,)? }) => {
+        impl Codec for $name {
+            fn encode(&self, out: &mut BytesMut) {
+                match self {$(
+                    Self::$variant $(($held))? => {
+                        let tag: u8 = $tag;
+                        tag.encode(out);
+                        $($held.encode(out);)?
+                    }
+                )*}
+            }
+            fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
+                match u8::decode(input)? {
+                    $($tag => {
+                        $(let $held = Codec::decode(input)?;)?
+                        Ok(Self::$variant $(($held))?)
+                    })*
+                    other => unknown($what, other),
+                }
+            }
+        }
+    };
+}
+
+codec_variants! {
+    Body as "message kind" {
+        Vote(vote) = 1, VoteReply(reply) = 2, Append(append) = 3, AppendReply(reply) = 4,
+        Snapshot(piece) = 5, SnapshotReply(reply) = 6, Forward(forward) = 7, ForwardReply(reply) = 8,
+        Read(read) = 9, ReadReply(reply) = 10, Campaign = 11,
+    }
+}
+
+codec_variants! {
+    SnapshotOutcome as "snapshot outcome" { Stored(offset) = 0, Installed = 1, Refused = 2 }
+}
+
+codec_enum! {
+    Ballot as "ballot" { Pre = 0, Real = 1, Transfer = 2 }
+}
+
+codec_struct! {
+    Vote { number, ballot, last }
+    VoteReply { number, ballot, granted, promise }
+    Append { number, sent, round, prev, committed, entries }
+    AppendReply { number, sent, round, promise, outcome }
+    Snapshot { transfer, base, offset, data, done }
+    SnapshotReply { transfer, outcome }
+    Forward { sequence, checksum, payload }
+    ForwardReply { sequence, position }
+    Read { number }
+    ReadReply { number, index }
+}
+
+impl Codec for AppendOutcome {
+    fn encode(&self, out: &mut BytesMut) {
+        match self {
+            Self::Matched(index) => {
+                0u8.encode(out);
+                index.encode(out);
+            }
+            Self::Rejected { prev, hint } => {
+                1u8.encode(out);
+                prev.encode(out);
+                hint.encode(out);
+            }
+        }
+    }
+    fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
+        match u8::decode(input)? {
+            0 => Ok(Self::Matched(u64::decode(input)?)),
+            1 => Ok(Self::Rejected {
+                prev: Codec::decode(input)?,
+                hint: Codec::decode(input)?,
+            }),
+            other => unknown("append outcome", other),
+        }
+    }
+}
