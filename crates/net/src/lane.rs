@@ -226,9 +226,12 @@ impl Lane {
         state.drop_pipelined()
     }
 
-    /// The peer can't be reached: what waits would be stale when it can.
+    /// The peer can't be reached: what waits would be stale when it can. A new address has not been tried yet.
     pub(crate) fn clear(&self) -> u64 {
         let mut state = self.state();
+        if state.orders.redial {
+            return 0;
+        }
         state.queued_bytes = 0;
         std::mem::take(&mut state.queue).len() as u64
     }

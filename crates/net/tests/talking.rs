@@ -68,7 +68,7 @@ fn big_messages_arrive_whole() {
         .into_iter()
         .enumerate()
     {
-        let payload: Bytes = (0..size).map(|at: usize| (at * 31 >> 3) as u8).collect();
+        let payload: Bytes = (0..size).map(|at: usize| ((at * 31) >> 3) as u8).collect();
         let sent = append(1, 2, number as u64, payload);
         one.tcp.send(ReplicaId(2), sent.clone());
         let got = two.ear.wait_messages(number + 1);
