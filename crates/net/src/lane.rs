@@ -161,6 +161,8 @@ impl Lane {
         if state.address != address {
             address.clone_into(&mut state.address);
             state.orders.redial = true;
+            // What is sent from here on is meant for the new address.
+            (state.link, state.busy) = (None, true);
             self.waker.wake();
         }
     }
@@ -199,6 +201,10 @@ impl Lane {
         const COUNT_MAX: usize = 64;
         const BYTES_MAX: usize = 256 << 10;
         let mut state = self.state();
+        if state.link.is_none() {
+            // Broken or outdated: what waits is for the next connection.
+            return state.take_orders();
+        }
         let mut bytes: usize = batch.iter().map(Bytes::len).sum();
         while batch.is_empty() || (batch.len() < COUNT_MAX && bytes < BYTES_MAX) {
             let Some(frame) = state.queue.pop_front() else {
@@ -208,7 +214,7 @@ impl Lane {
             bytes += frame.bytes.len();
             batch.push_back(frame.bytes);
         }
-        state.busy = !batch.is_empty() || state.link.is_none();
+        state.busy = !batch.is_empty();
         state.take_orders()
     }
 
@@ -216,7 +222,7 @@ impl Lane {
     pub(crate) fn up(&self, link: Arc<TcpStream>) {
         let mut state = self.state();
         state.orders.hurry = false;
-        state.link = Some(link);
+        state.link = (!state.orders.redial).then_some(link);
     }
 
     /// The connection broke. Waiting appends would leave a gap before them, so they go too; the rest waits on.
