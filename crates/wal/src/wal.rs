@@ -19,7 +19,7 @@ use crate::record::{encode_opening, encode_write, entry_is_sound};
 use crate::recovery::{Found, Torn, read_header, recover};
 use crate::segment::{
     ALIGNMENT, BATCH_HEADER_BYTES, BatchHeader, Chain, SEGMENT_HEADER_BYTES, Segment,
-    SegmentHeader, batch_bytes, segment_identity, segment_number, segment_path,
+    SegmentHeader, segment_identity, segment_number, segment_path,
 };
 use crate::upkeep::{Index, Shared, Upkeep, Upkeeper, reserve};
 
@@ -27,6 +27,8 @@ use crate::upkeep::{Index, Shared, Upkeep, Upkeeper, reserve};
 const APPEND_BYTES_MAX: usize = 1 << 30;
 /// A buffer that grew beyond this is given back after use.
 const BUFFER_BYTES_KEPT: usize = 4 << 20;
+/// A batch without records: its header.
+const MARKER_BYTES: u64 = BATCH_HEADER_BYTES as u64;
 const FIRST_SEGMENT: u64 = 1;
 
 /// Sizes, in bytes.
@@ -224,14 +226,13 @@ impl Wal {
     }
 
     /// Vouches for the newest append, so that damage to it can be told from an unfinished write. Call it when the log
-    /// has been idle for a moment; it does nothing if nothing was appended since, or if the segment has no room.
+    /// has been idle for a moment; it does nothing if nothing was appended since.
     ///
     /// # Errors
     /// As [`Wal::append`].
     pub fn mark(&mut self) -> Result<(), AppendError> {
         self.shared.check_open()?;
-        let fits = self.end + batch_bytes(0) as u64 <= self.active.bytes;
-        if self.marked || self.must_roll || !fits {
+        if self.marked || self.must_roll {
             return Ok(());
         }
         self.write_batch(&[])?;
@@ -315,8 +316,7 @@ impl Wal {
         writes: &[(u64, &Write)],
     ) -> Result<Vec<Vec<Run>>, AppendError> {
         let mut runs = encode_batch(buffer, 0, &BTreeMap::new(), writes);
-        let whole = buffer.len().next_multiple_of(ALIGNMENT) as u64;
-        let body = if self.must_roll || self.end + whole > self.active.bytes {
+        let body = if self.must_roll || !self.fits(buffer.len(), writes.is_empty()) {
             runs = {
                 let index = self.shared.index.read();
                 let index = index.unwrap_or_else(PoisonError::into_inner);
@@ -333,6 +333,13 @@ impl Wal {
         Ok(runs)
     }
 
+    /// Whether the batch fits behind the last one. Every append leaves room for the marker that vouches for it.
+    fn fits(&self, bytes: usize, marker: bool) -> bool {
+        let left = if marker { 0 } else { MARKER_BYTES };
+        let whole = bytes.next_multiple_of(ALIGNMENT) as u64;
+        self.end + whole + left <= self.active.bytes
+    }
+
     /// Writes the batch behind the last one. Returns where its body begins.
     fn write_here(&mut self, buffer: &mut BytesMut) -> Result<u64, AppendError> {
         let identity = segment_identity(self.shared.incarnation, self.active.number);
@@ -344,7 +351,8 @@ impl Wal {
 
     /// Begins the next segment with this batch: header, opening and writes are still one write and one flush.
     fn write_next_segment(&mut self, buffer: &mut BytesMut) -> Result<u64, AppendError> {
-        let next = self.next_segment(buffer.len().next_multiple_of(ALIGNMENT) as u64)?;
+        let need = buffer.len().next_multiple_of(ALIGNMENT) as u64 + MARKER_BYTES;
+        let next = self.next_segment(need)?;
         let identity = segment_identity(self.shared.incarnation, next.number);
         let header = SegmentHeader {
             identity,
