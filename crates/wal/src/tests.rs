@@ -5,3 +5,4 @@ mod crash;
 mod disk;
 mod faults;
 mod harness;
+mod snapshots;
