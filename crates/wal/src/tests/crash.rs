@@ -82,6 +82,22 @@ fn power_cut_at_every_byte_loses_nothing_acknowledged() {
 }
 
 #[test]
+fn unflushed_writes_torn_in_any_part_lose_nothing_acknowledged() {
+    let writes = history();
+    let whole = Arc::new(TestDisk::default());
+    play(&whole, &writes);
+    let total = whole.take_ops().len();
+    for at in 0..total {
+        let disk = Arc::new(TestDisk::default());
+        disk.fail_op(at, io::ErrorKind::Other);
+        let acknowledged = play(&disk, &writes);
+        for seed in 0..12 {
+            check_survives(&disk.after_tear(seed), acknowledged, &writes, at as u64);
+        }
+    }
+}
+
+#[test]
 fn failure_of_every_operation_loses_nothing_acknowledged() {
     let writes = history();
     let whole = Arc::new(TestDisk::default());

@@ -69,23 +69,28 @@ impl TestDisk {
 
     /// What the disk holds after a power cut: flushed bytes under flushed names.
     pub(super) fn after_power_cut(&self) -> Arc<Self> {
-        self.revived(|state| &state.durable, |content| &content.durable)
+        self.revived(|state| &state.durable, |content| content.durable.clone())
     }
 
     /// What it holds after a power cut at which everything happened to have been written already.
     pub(super) fn after_kill(&self) -> Arc<Self> {
-        self.revived(|state| &state.live, |content| &content.live)
+        self.revived(|state| &state.live, |content| content.live.clone())
+    }
+
+    /// What it holds after a power cut that tore the unflushed writes: any of their parts may be there or not.
+    pub(super) fn after_tear(&self, seed: u64) -> Arc<Self> {
+        self.revived(|state| &state.durable, |content| torn(content, seed))
     }
 
     fn revived(
         &self,
         names: impl Fn(&State) -> &BTreeMap<PathBuf, usize>,
-        bytes: impl Fn(&Content) -> &Vec<u8>,
+        bytes: impl Fn(&Content) -> Vec<u8>,
     ) -> Arc<Self> {
         let old = self.state();
         let mut new = State::default();
         for (path, id) in names(&old) {
-            let held = bytes(&old.contents[*id]).clone();
+            let held = bytes(&old.contents[*id]);
             new.live.insert(path.clone(), new.contents.len());
             new.contents.push(Content {
                 live: held.clone(),
@@ -148,6 +153,21 @@ impl TestDisk {
         state.live.remove(path);
         state.durable.remove(path);
     }
+}
+
+fn torn(content: &Content, seed: u64) -> Vec<u8> {
+    const PART: usize = 32;
+    let mut bytes = content.durable.clone();
+    bytes.resize(content.live.len(), 0);
+    for (number, part) in content.live.chunks(PART).enumerate() {
+        let mixed = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number as u64;
+        let kept = mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 63 == 1;
+        if kept {
+            let begin = number * PART;
+            bytes[begin..begin + part.len()].copy_from_slice(part);
+        }
+    }
+    bytes
 }
 
 impl State {
