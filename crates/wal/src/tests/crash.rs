@@ -213,3 +213,21 @@ fn a_torn_tail_is_reported_and_never_written_over() {
     assert_eq!(recovered.torn, None);
     assert_eq!(group(&recovered).last, 4);
 }
+
+#[test]
+fn a_manifest_that_forgot_a_begun_segment_is_not_believed() {
+    let (disk, mut wal) = finished(&history()[..1]);
+    let mut next = 4;
+    let second = PathBuf::from(DIR).join("0000000000000002.log");
+    while disk.bytes(&second)[0] == 0 {
+        wal.append(&[(GROUP, &write(next, 1, 1))]).expect("appends");
+        next += 1;
+    }
+    drop(wal);
+    let path = PathBuf::from(DIR).join("manifest");
+    let mut bytes = disk.bytes(&path);
+    bytes[4096..].fill(0);
+    disk.set_bytes(&path, bytes);
+    let error = open(&disk).map(|_| ()).expect_err("is refused");
+    assert!(error.to_string().contains("does not list it"), "{error}");
+}
