@@ -21,6 +21,37 @@ pub struct Maintenance {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Told after each round, for those who wait for what a round does.
+#[derive(Default)]
+pub struct Rounds {
+    closed: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Rounds {
+    /// Waits until `done` gives an answer, or for ever closed: `false`.
+    pub fn wait(&self, done: impl Fn() -> Option<bool>) -> bool {
+        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(done) = done() {
+                return done;
+            }
+            if *closed {
+                return false;
+            }
+            closed = self
+                .changed
+                .wait(closed)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn tell(&self, is_last: bool) {
+        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) |= is_last;
+        self.changed.notify_all();
+    }
+}
+
 #[derive(Default)]
 struct Signal {
     orders: Mutex<Orders>,
@@ -136,8 +167,10 @@ fn work(shared: &Shared, signal: &Signal) {
             more = false;
         }
         signal.round_done();
+        shared.cleaned.tell(false);
     }
     signal.end();
+    shared.cleaned.tell(true);
 }
 
 /// One round: all that is committed goes to the file, then what was compacted leaves it.

@@ -46,7 +46,7 @@ use crate::proto::etcdserverpb::{RangeRequest, TxnRequest, TxnResponse};
 use disk::{Disk, DiskWrite};
 use execute::Failure;
 use look::{LazyView, Look};
-use maintenance::Maintenance;
+use maintenance::{Maintenance, Rounds};
 use range::{Horizon, Selection};
 use record::Revision;
 use state::State;
@@ -73,6 +73,7 @@ pub struct Reader {
 struct Shared {
     state: RwLock<State>,
     disk: Disk,
+    cleaned: Rounds,
 }
 
 impl Shared {
@@ -107,7 +108,11 @@ impl Store {
 
     fn without_thread(disk: Disk) -> Result<Self, StoreError> {
         let state = RwLock::new(State::load(&disk)?);
-        let shared = Arc::new(Shared { state, disk });
+        let shared = Arc::new(Shared {
+            state,
+            disk,
+            cleaned: Rounds::default(),
+        });
         Ok(Self {
             maintenance: Maintenance::by_hand(),
             reader: Reader { shared },
@@ -281,6 +286,18 @@ impl Reader {
     /// Up to which revision the file has been freed of what was compacted.
     pub fn cleaned(&self) -> i64 {
         self.shared.read().cleaned
+    }
+
+    /// Waits until the file is free of what the compaction at `revision` made obsolete; `false` if the store is closed
+    /// or broken first.
+    pub fn wait_cleaned(&self, revision: i64) -> bool {
+        self.shared.cleaned.wait(|| {
+            let state = self.shared.read();
+            match &state.failure {
+                Some(_) => Some(false),
+                None => (state.cleaned >= revision).then_some(true),
+            }
+        })
     }
 
     /// A CRC-32C over all that a read can still see: the same on every replica at one revision.
