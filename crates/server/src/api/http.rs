@@ -106,9 +106,10 @@ async fn remap_oversized(mut response: Response) -> Response {
     if !text.contains("decoded%20message%20length%20too%20large") {
         return response;
     }
+    let text = text.replace("%20", " ");
     let mut numbers = text
         .split(|c: char| !c.is_ascii_digit())
-        .filter(|part| part.len() > 2);
+        .filter(|part| !part.is_empty());
     let (found, limit) = (numbers.next().unwrap_or("?"), numbers.next().unwrap_or("?"));
     let text =
         format!("grpc:%20received%20message%20larger%20than%20max%20({found}%20vs.%20{limit})");

@@ -18,6 +18,9 @@ const FORMAT: u32 = 1;
 /// redb's own default is 1 GiB, too much for three replicas on a laptop.
 const CACHE_BYTES: usize = 128 << 20;
 
+/// Below every revision that a compaction may name: even 0 can be compacted once, as in etcd.
+pub const NEVER_COMPACTED: i64 = -1;
+
 /// How far the store is: stored with the records, in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {
@@ -40,7 +43,7 @@ impl Default for Point {
             position: Position::default(),
             library: LibraryState::default(),
             revision: 1,
-            compacted: 0,
+            compacted: NEVER_COMPACTED,
             history: 0,
         }
     }

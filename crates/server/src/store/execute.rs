@@ -255,16 +255,18 @@ impl Execution<'_> {
         })
     }
 
-    /// All that can be refused is, before the first write.
+    /// All that can be refused is, before the first write; puts before ranges, as in etcd.
     fn check_plan(&self, plan: &Plan) -> Result<()> {
-        for step in &plan.steps {
-            match step {
-                Step::Put(request) => self.check_put(request)?,
-                Step::Txn(plan) => self.check_plan(plan)?,
-                Step::Range(request) => {
-                    self.look().horizon.resolve(request.revision)?;
-                }
-                Step::Delete(_) => {}
+        let mut steps = Vec::new();
+        plan.collect(&mut steps);
+        for step in &steps {
+            if let Step::Put(request) = step {
+                self.check_put(request)?;
+            }
+        }
+        for step in &steps {
+            if let Step::Range(request) = step {
+                self.look().horizon.resolve(request.revision)?;
             }
         }
         Ok(())

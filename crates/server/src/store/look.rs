@@ -142,6 +142,18 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
+impl Plan {
+    /// Adds all steps that will run, nested ones included.
+    pub fn collect<'a>(&'a self, steps: &mut Vec<&'a Step>) {
+        for step in &self.steps {
+            match step {
+                Step::Txn(plan) => plan.collect(steps),
+                step => steps.push(step),
+            }
+        }
+    }
+}
+
 /// An operation of the branch that runs.
 pub enum Step {
     Range(RangeRequest),

@@ -6,7 +6,7 @@ use std::io;
 use little_raft::LibraryState;
 use little_raft::core::Position;
 
-use super::disk::{Disk, DiskView, Point};
+use super::disk::{Disk, DiskView, NEVER_COMPACTED, Point};
 use super::error::StoreError;
 use super::index::{Index, Version};
 use super::record::{Record, Revision};
@@ -67,7 +67,7 @@ impl State {
             bytes: 0,
             committed: point.clone(),
             durable: point,
-            cleaned: 0,
+            cleaned: NEVER_COMPACTED,
             cleaning: None,
             failure: None,
         }

@@ -170,7 +170,7 @@ fn random_operations_agree_with_the_model() {
         let mut driven = Driven::in_memory();
         let mut model = Model {
             history: vec![Contents::new(), Contents::new()],
-            compacted: 0,
+            compacted: -1,
         };
         println!("seed {seed}");
         for _ in 0..150 {
