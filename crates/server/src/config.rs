@@ -434,7 +434,7 @@ mod tests {
             one.id,
             ReplicaId(replica_id("http://localhost:2380", "etcd-cluster").0)
         );
-        assert_eq!(format!("{:016x}", one.id.0), "c1ab16b4cd8d8ad5");
+        assert_eq!(format!("{:016x}", one.id.0), "ca2a671d4e546bdf");
         assert_ne!(
             one.id,
             config(&["--initial-cluster-token", "other"]).unwrap().id
