@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::client::{self, ClientCommand, Connection};
 use crate::config::ServeArgs;
 use crate::serve;
 
@@ -11,6 +12,8 @@ use crate::serve;
 #[derive(Parser, Debug)]
 #[command(name = "little-raft", version)]
 struct Line {
+    #[command(flatten)]
+    connection: Connection,
     #[command(subcommand)]
     command: Command,
 }
@@ -19,6 +22,8 @@ struct Line {
 enum Command {
     /// Starts a replica.
     Serve(Box<ServeArgs>),
+    #[command(flatten)]
+    Client(ClientCommand),
 }
 
 /// Runs the program.
@@ -28,15 +33,26 @@ pub fn main() -> ExitCode {
         Ok(line) => line,
         Err(error) => error.exit(),
     };
-    match line.command {
-        Command::Serve(args) => match serve::serve(&args) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("little-raft: {error}");
-                error.exit_code()
-            }
-        },
+    let (result, code) = match line.command {
+        Command::Serve(args) => {
+            let result = serve::serve(&args);
+            let code = result
+                .as_ref()
+                .map_or_else(serve::ServeError::exit_code, |()| ExitCode::SUCCESS);
+            (result.map_err(|error| error.to_string()), code)
+        }
+        Command::Client(command) => {
+            let result = client::run(&line.connection, command);
+            let code = result
+                .as_ref()
+                .map_or_else(client::ClientError::exit_code, |()| ExitCode::SUCCESS);
+            (result.map_err(|error| error.to_string()), code)
+        }
+    };
+    if let Err(text) = result {
+        eprintln!("little-raft: {text}");
     }
+    code
 }
 
 /// Every flag of `serve` is also read from the environment: `LITTLE_RAFT_NAME`, or etcd's `ETCD_NAME` if ours isn't
