@@ -103,6 +103,15 @@ impl<I, S> Combine<I, S> {
         inner.take()
     }
 
+    /// The state, if it is free, whether or not anything waits for it.
+    pub fn grab(&self) -> Option<S> {
+        let mut inner = self.lock();
+        match inner.closing {
+            true => None,
+            false => inner.take(),
+        }
+    }
+
     /// Moves up to `count` waiting inputs into `batch`. Says whether more wait.
     pub fn refill(&self, batch: &mut VecDeque<I>, count: usize) -> bool {
         let mut inner = self.lock();

@@ -28,6 +28,14 @@ pub trait Storage: Send + 'static {
     /// stops the replica (rule 2).
     fn append(&mut self, writes: &[Write]) -> Result<Space, StorageError>;
 
+    /// Called when nothing was appended for a while, with time to spare.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    fn idle(&mut self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     /// Reads the log while others append to it.
     fn reader(&self) -> Arc<dyn LogReader>;
 
@@ -60,7 +68,7 @@ pub struct Opened {
     pub identity: Identity,
     /// The log.
     pub restored: Restored,
-    /// The whole and valid snapshots it holds, oldest first.
+    /// The snapshots it holds, oldest first: only such as are whole and undamaged.
     pub snapshots: Vec<Base>,
 }
 

@@ -51,6 +51,14 @@ impl LogWriter {
         }
     }
 
+    /// Nothing was written for a while.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn idle(&mut self) -> Result<(), StorageError> {
+        self.storage.idle()
+    }
+
     /// The storage, once nothing more is to be written.
     pub fn into_storage(self) -> Box<dyn Storage> {
         self.storage

@@ -15,7 +15,7 @@ mod store;
 mod waiters;
 
 pub use applier::{Applied, Applier, ApplierConfig, ApplyWork, Batch, Done, Job};
-pub use engine::{Effects, Engine, EngineConfig, Event};
+pub use engine::{Effects, Engine, EngineConfig, Event, Progress};
 pub use log_writer::{LogOutcome, LogWriter};
 pub use pieces::{CopyTo, PieceWriter, Trailer};
 pub use reads::{ReadTask, Reads};

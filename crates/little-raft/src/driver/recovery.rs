@@ -1,13 +1,11 @@
 //! Where a replica goes on after a restart: log, snapshots and state machine brought to one account (rule 10).
 
-use std::io;
-
 use bytes::Bytes;
 use little_raft_core::{Base, Codec, Position, Restored, Write};
 
 use super::pieces::Trailer;
 use crate::error::StartError;
-use crate::machine::StateMachine;
+use crate::machine::{LibraryState, StateMachine};
 use crate::storage::{Opened, SnapshotFiles};
 
 /// Where to go on.
@@ -86,30 +84,23 @@ fn snapshot_needed<M: StateMachine>(machine: &M, own: &Base, opened: &Opened) ->
     ahead && (machine.durable().is_none() || !own_is_in_log || !log_reaches)
 }
 
-/// Restores the newest snapshot that is whole; a damaged one is passed over, with a warning.
+/// Restores the newest snapshot; the storage has passed over damaged ones.
 fn restore_newest<M: StateMachine>(
     machine: &mut M,
     opened: &Opened,
     files: &dyn SnapshotFiles,
 ) -> Result<Option<Base>, StartError> {
-    for base in opened.snapshots.iter().rev() {
-        let whole = files
-            .open(base.position)
-            .map_err(io::Error::other)
-            .and_then(|stream| Trailer::reader(stream).verify());
-        if let Err(error) = whole {
-            tracing::warn!(at = %base.position, %error, "a snapshot is damaged; trying an older one");
-            continue;
-        }
-        let mut stream = Trailer::reader(files.open(base.position)?);
-        machine.restore(&mut stream).map_err(StartError::Machine)?;
-        let library = crate::machine::LibraryState(base.to_bytes());
-        machine
-            .commit(base.position, &library)
-            .map_err(StartError::Machine)?;
-        return Ok(Some(base.clone()));
-    }
-    Ok(None)
+    let Some(base) = opened.snapshots.last() else {
+        return Ok(None);
+    };
+    let mut stream = Trailer::reader(files.open(base.position)?);
+    machine.restore(&mut stream).map_err(StartError::Machine)?;
+    stream.verify().map_err(StartError::Machine)?;
+    let library = LibraryState(base.to_bytes());
+    machine
+        .commit(base.position, &library)
+        .map_err(StartError::Machine)?;
+    Ok(Some(base.clone()))
 }
 
 fn begin_anew(restored: &mut Restored, at: &Base) -> Write {

@@ -30,11 +30,10 @@ const ROUNDS: usize = 32;
 
 /// Does `work`, then applies what it committed.
 pub(super) fn as_caller(work: impl FnOnce()) {
-    let nested = CALLER.with_borrow_mut(|caller| std::mem::replace(&mut caller.active, true));
-    work();
-    if nested || is_running() {
-        return;
+    if is_running() || CALLER.with_borrow_mut(|caller| std::mem::replace(&mut caller.active, true)) {
+        return work();
     }
+    work();
     for _ in 0..ROUNDS {
         match next() {
             Some(replica) => replica.apply_some(),

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use little_raft_core::Now;
 
@@ -35,7 +36,7 @@ pub(crate) struct Immediate {
 /// Due deadlines wait for queued input, but not for ever.
 const POSTPONED_MAX: usize = 16;
 /// How long to wait before a full storage is tried again.
-pub(super) const RETRY_FULL: u64 = 200_000_000;
+pub(super) const RETRY_FULL: Duration = Duration::from_millis(200);
 
 impl<M: StateMachine> Core<M> {
     pub(crate) fn new(
@@ -126,7 +127,7 @@ impl<M: StateMachine> Core<M> {
             let inputs = outcome.inputs.into_iter().flatten();
             self.batch.extend(inputs.map(Event::Core));
             own.retry_at = if outcome.retry {
-                self.now.monotonic + RETRY_FULL
+                self.now.monotonic + RETRY_FULL.as_nanos() as u64
             } else {
                 u64::MAX
             };

@@ -21,7 +21,7 @@ const SLOW: u64 = 1_000_000;
 /// The applier and the work it has taken.
 pub(super) struct Lane<M: StateMachine> {
     pub(super) applier: Box<Applier<M>>,
-    batch: VecDeque<ApplyWork<M>>,
+    pub(super) batch: VecDeque<ApplyWork<M>>,
 }
 
 impl<M: StateMachine> Lane<M> {
@@ -35,7 +35,7 @@ impl<M: StateMachine> Lane<M> {
 
 impl<M: StateMachine> caller::Apply for Shell<M> {
     fn apply_some(self: Arc<Self>) {
-        if let Some(lane) = self.lane.take() {
+        if let Some(lane) = self.lane.grab() {
             self.run_lane(lane, CALLER_SLICE);
         }
     }
@@ -71,35 +71,47 @@ impl<M: StateMachine> Shell<M> {
         held: &mut Option<Lane<M>>,
         budget: usize,
     ) -> Result<(), StopReason> {
-        let mut served = 0;
+        let mut left = budget;
         while let Some(lane) = held.as_mut() {
-            self.lane.refill(&mut lane.batch, CALLER_SLICE);
-            while let Some(work) = lane.batch.pop_front() {
-                served += 1;
-                let begun = timer::monotonic();
-                let done = {
-                    let _running = caller::Running::enter();
-                    lane.applier.run(work)?
-                };
-                let slow = timer::monotonic() - begun > SLOW;
-                self.lane_is_slow.store(slow, Ordering::Relaxed);
-                self.applied(done);
-                if slow && budget < usize::MAX {
-                    served = budget;
-                    break;
-                }
+            if lane.batch.is_empty() {
+                self.lane.refill(&mut lane.batch, CALLER_SLICE);
+            }
+            while left > 0
+                && let Some(work) = lane.batch.pop_front()
+            {
+                let slow = self.apply_one(lane, work)?;
+                let keep_away = slow && budget < usize::MAX;
+                left = if keep_away { 0 } else { left - 1 };
             }
             let lane = held.take().expect("held in this loop");
-            if served < budget && lane.batch.is_empty() {
+            if left > 0 {
                 *held = self.lane.give_back(lane);
-            } else if !lane.batch.is_empty() {
-                // What was taken and not done: the thread goes on with it in order.
-                return Err(StopReason::Panic("work was left in the applier's hands".into()));
-            } else if self.lane.put_down(lane) {
+                continue;
+            }
+            // What it has taken and not done stays with it, for the thread.
+            let unfinished = !lane.batch.is_empty();
+            if self.lane.put_down(lane) || unfinished {
                 self.lane_bell.ring();
             }
         }
         Ok(())
+    }
+
+    /// Does one piece of work; whether it took long.
+    fn apply_one(
+        self: &Arc<Self>,
+        lane: &mut Lane<M>,
+        work: ApplyWork<M>,
+    ) -> Result<bool, StopReason> {
+        let begun = timer::monotonic();
+        let done = {
+            let _running = caller::Running::enter();
+            lane.applier.run(work)?
+        };
+        let slow = timer::monotonic() - begun > SLOW;
+        self.lane_is_slow.store(slow, Ordering::Relaxed);
+        self.applied(done);
+        Ok(slow)
     }
 
     fn applied(self: &Arc<Self>, done: Done<M>) {

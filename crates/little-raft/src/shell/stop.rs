@@ -138,7 +138,8 @@ impl<M: StateMachine> Shell<M> {
         if reason.is_failure() {
             return;
         }
-        for work in works {
+        let taken = std::mem::take(&mut lane.batch);
+        for work in taken.into_iter().chain(works) {
             let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 let is_reading = matches!(work, ApplyWork::Batch(_) | ApplyWork::Reads(_));
                 is_reading.then(|| lane.applier.run(work))

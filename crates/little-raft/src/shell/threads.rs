@@ -19,18 +19,30 @@ pub(super) fn help<M: StateMachine>(shell: Arc<Shell<M>>) {
     }
 }
 
+/// After how long without a write the storage is told that it is idle.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// Makes durable: all that has queued up, one append, one report.
 pub(super) fn write_log<M: StateMachine>(shell: &Arc<Shell<M>>, mut log: LogWriter) {
-    let mut retry = None;
-    while let Some(writes) = shell.log.take(retry) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| log.run(writes.into())));
+    let (mut timeout, mut retry) = (None, false);
+    while let Some(writes) = shell.log.take(timeout) {
+        let idle = writes.is_empty() && !retry;
+        let outcome = catch_unwind(AssertUnwindSafe(|| match idle {
+            true => log.idle().map(|()| None),
+            false => log.run(writes.into()).map(Some),
+        }));
         let outcome = match outcome {
             Ok(Ok(outcome)) => outcome,
             // Rule 2: nothing is tried again, and nothing more is acknowledged.
             Ok(Err(error)) => return shell.fail(StopReason::from(error)),
             Err(panic) => return shell.fail(panicked(&*panic)),
         };
-        retry = outcome.retry.then(|| Duration::from_nanos(RETRY_FULL));
+        let Some(outcome) = outcome else {
+            timeout = None;
+            continue;
+        };
+        retry = outcome.retry;
+        timeout = Some(if retry { RETRY_FULL } else { IDLE });
         for input in outcome.inputs.into_iter().flatten() {
             shell.complete(Event::Core(input));
         }
@@ -52,7 +64,7 @@ pub(super) fn keep<M: StateMachine>(shell: &Arc<Shell<M>>, mut store: Store) {
 /// Applies what nobody's call can apply.
 pub(super) fn apply<M: StateMachine>(shell: &Arc<Shell<M>>) {
     while shell.lane_bell.wait() {
-        if let Some(lane) = shell.lane.take() {
+        if let Some(lane) = shell.lane.grab() {
             shell.run_lane(lane, usize::MAX);
         }
     }
