@@ -207,7 +207,9 @@ impl Builder {
             board,
         });
         let replica = Replica::new(shell.clone(), command_bytes_max);
-        shell.start(threads, cluster)?;
+        shell.start_threads(threads).map_err(StartError::Thread)?;
+        let inbox = Inbox::new(Arc::new(shell.clone()));
+        shell.join(cluster, inbox).map_err(StartError::Cluster)?;
         Ok(replica)
     }
 
@@ -298,17 +300,4 @@ pub fn cluster_id(token: &str, founders: &[Member]) -> u64 {
 /// Never zero. The standard library seeds each state from the system's randomness.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish().max(1)
-}
-
-impl<M: StateMachine> Shell<M> {
-    /// Joins the cluster and begins to run.
-    fn start(
-        self: &Arc<Self>,
-        threads: Option<(LogWriter, Store)>,
-        cluster: Box<dyn Cluster>,
-    ) -> Result<(), StartError> {
-        self.start_threads(threads).map_err(StartError::Thread)?;
-        let inbox = Inbox::new(Arc::new(self.clone()));
-        self.join(cluster, inbox).map_err(StartError::Cluster)
-    }
 }

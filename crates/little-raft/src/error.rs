@@ -31,7 +31,9 @@ pub enum ProposeError {
         bytes_max: usize,
     },
     /// Another leader's entry was committed in its place. Propose it again.
-    #[error("a new leader replaced it before it was committed; it was not applied, propose it again")]
+    #[error(
+        "a new leader replaced it before it was committed; it was not applied, propose it again"
+    )]
     NotApplied,
     /// The replica has stopped. Nothing was proposed.
     #[error("the replica has stopped; nothing was proposed, its status says why")]
@@ -102,7 +104,9 @@ pub enum StartError {
         id: ReplicaId,
     },
     /// A member is named twice, or has no valid id.
-    #[error("member {id} is named twice or is not above zero; every replica needs an id of its own")]
+    #[error(
+        "member {id} is named twice or is not above zero; every replica needs an id of its own"
+    )]
     BadMember {
         /// The member.
         id: ReplicaId,

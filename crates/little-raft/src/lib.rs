@@ -82,9 +82,7 @@ pub use memory::{MemoryCluster, MemoryLink, MemoryStorage};
 pub use pending::{Abandoned, Answer, Pending};
 pub use replica::{Command, Replica};
 pub use status::{Status, StatusWatch, WatchEnded};
-pub use storage::{
-    Founding, LogReader, Opened, SnapshotFiles, SnapshotSink, Space, Storage,
-};
+pub use storage::{Founding, LogReader, Opened, SnapshotFiles, SnapshotSink, Space, Storage};
 #[cfg(feature = "net")]
 pub use tcp::TcpCluster;
 #[cfg(feature = "wal")]

@@ -65,8 +65,8 @@ impl Storage for WalStorage {
             founders: founding.founders.clone(),
             incarnation: founding.incarnation,
         };
-        let (wal, mut recovered) =
-            Wal::open(self.disk.clone(), &self.dir, self.options, &whose).map_err(StorageError::fatal)?;
+        let (wal, mut recovered) = Wal::open(self.disk.clone(), &self.dir, self.options, &whose)
+            .map_err(StorageError::fatal)?;
         if let Some(torn) = &recovered.torn {
             tracing::info!(?torn, "an unfinished write was cut off");
         }

@@ -56,7 +56,10 @@ impl<W> Mailbox<W> {
             }
             inner.asleep = true;
             inner = match until {
-                None => self.bell.wait(inner).unwrap_or_else(PoisonError::into_inner),
+                None => self
+                    .bell
+                    .wait(inner)
+                    .unwrap_or_else(PoisonError::into_inner),
                 Some(until) => {
                     let left = until.saturating_duration_since(Instant::now());
                     if left.is_zero() {

@@ -171,7 +171,10 @@ impl<M: StateMachine> Applier<M> {
         }
     }
 
-    fn apply_batch(&mut self, batch: Batch<M::Response>) -> Result<Applied<M::Response>, StopReason> {
+    fn apply_batch(
+        &mut self,
+        batch: Batch<M::Response>,
+    ) -> Result<Applied<M::Response>, StopReason> {
         let mut waiters = batch.waiters;
         let mut kept = Vec::new();
         let keep = batch.keep.is_some();
@@ -210,7 +213,9 @@ impl<M: StateMachine> Applier<M> {
         mut kept: Option<&mut Vec<(Position, M::Response)>>,
     ) -> Result<(), StopReason> {
         if entries.is_empty() {
-            return Err(StopReason::Storage("the log gave no entries where there must be some".into()));
+            return Err(StopReason::Storage(
+                "the log gave no entries where there must be some".into(),
+            ));
         }
         let mut replaced = Vec::new();
         for entry in entries {
@@ -330,7 +335,10 @@ fn waiter_of<R>(
     replaced: &mut Vec<Answer<R, ProposeError>>,
 ) -> Option<Answer<R, ProposeError>> {
     let mut found = None;
-    while waiters.front().is_some_and(|(at, _)| at.index <= position.index) {
+    while waiters
+        .front()
+        .is_some_and(|(at, _)| at.index <= position.index)
+    {
         let (at, answer) = waiters.pop_front().expect("looked at above");
         if at == position {
             found = Some(answer);

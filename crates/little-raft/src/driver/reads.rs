@@ -108,8 +108,14 @@ impl<M> Reads<M> {
 
     /// When [`expire`](Self::expire) has something to do.
     pub fn deadline(&self) -> u64 {
-        let asked = self.asked.front().map_or(u64::MAX, |a| a.again.min(a.deadline));
-        let parked = self.parked.front().map_or(u64::MAX, |(deadline, _)| *deadline);
+        let asked = self
+            .asked
+            .front()
+            .map_or(u64::MAX, |a| a.again.min(a.deadline));
+        let parked = self
+            .parked
+            .front()
+            .map_or(u64::MAX, |(deadline, _)| *deadline);
         asked.min(parked)
     }
 

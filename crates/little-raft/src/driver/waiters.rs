@@ -94,7 +94,11 @@ impl<R> Proposals<R> {
 
     /// The proposal with this ticket, answered by the core; `None` if its wait has ended already.
     pub fn answered(&mut self, ticket: u64) -> Option<Proposal<R>> {
-        if self.asked.front().is_some_and(|(first, _)| *first == ticket) {
+        if self
+            .asked
+            .front()
+            .is_some_and(|(first, _)| *first == ticket)
+        {
             return self.asked.pop_front().map(|(_, proposal)| proposal);
         }
         let at = self

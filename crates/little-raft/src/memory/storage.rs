@@ -165,7 +165,9 @@ impl LogReader for MemoryStorage {
             )));
         }
         let mut bytes = 0;
-        let wanted = disk.entries.range((first - begin) as usize..=(last - begin) as usize);
+        let wanted = disk
+            .entries
+            .range((first - begin) as usize..=(last - begin) as usize);
         Ok(wanted
             .take_while(|entry| {
                 let first_one = bytes == 0;

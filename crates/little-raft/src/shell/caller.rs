@@ -30,7 +30,8 @@ const ROUNDS: usize = 32;
 
 /// Does `work`, then applies what it committed.
 pub(super) fn as_caller(work: impl FnOnce()) {
-    if is_running() || CALLER.with_borrow_mut(|caller| std::mem::replace(&mut caller.active, true)) {
+    if is_running() || CALLER.with_borrow_mut(|caller| std::mem::replace(&mut caller.active, true))
+    {
         return work();
     }
     work();
@@ -56,7 +57,8 @@ pub(super) fn defer<A: Apply + 'static>(replica: &Arc<A>) -> bool {
         if !caller.active {
             return false;
         }
-        let same = |known: &Arc<dyn Apply>| std::ptr::addr_eq(Arc::as_ptr(known), Arc::as_ptr(replica));
+        let same =
+            |known: &Arc<dyn Apply>| std::ptr::addr_eq(Arc::as_ptr(known), Arc::as_ptr(replica));
         if !caller.waiting.iter().any(same) {
             caller.waiting.push(replica.clone());
         }

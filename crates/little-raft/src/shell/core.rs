@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use little_raft_core::Now;
 
-use super::{Shell, caller};
+use super::Shell;
 use crate::cluster::Cluster;
 use crate::driver::{Effects, Engine, Event, LogWriter, Store, StoreWork};
 use crate::error::{StopReason, StorageError};
@@ -16,7 +16,8 @@ use crate::timer;
 /// The engine and its surroundings.
 pub(crate) struct Core<M: StateMachine> {
     pub(crate) engine: Engine<M>,
-    pub(crate) cluster: Box<dyn Cluster>,
+    /// There once it has started.
+    pub(super) cluster: Option<Box<dyn Cluster>>,
     /// Storage that never waits is used right here; any other has threads.
     immediate: Option<Immediate>,
     /// Taken from the queue, or made by ourselves, and not stepped yet.
@@ -28,9 +29,19 @@ pub(crate) struct Core<M: StateMachine> {
 
 /// Storage in memory.
 pub(crate) struct Immediate {
-    pub(crate) log: LogWriter,
-    pub(crate) store: Store,
-    pub(crate) retry_at: u64,
+    log: LogWriter,
+    store: Store,
+    retry_at: u64,
+}
+
+impl Immediate {
+    pub(crate) fn new(log: LogWriter, store: Store) -> Self {
+        Self {
+            log,
+            store,
+            retry_at: u64::MAX,
+        }
+    }
 }
 
 /// Due deadlines wait for queued input, but not for ever.
@@ -39,14 +50,10 @@ const POSTPONED_MAX: usize = 16;
 pub(super) const RETRY_FULL: Duration = Duration::from_millis(200);
 
 impl<M: StateMachine> Core<M> {
-    pub(crate) fn new(
-        engine: Engine<M>,
-        cluster: Box<dyn Cluster>,
-        immediate: Option<Immediate>,
-    ) -> Self {
+    pub(crate) fn new(engine: Engine<M>, immediate: Option<Immediate>) -> Self {
         Self {
             engine,
-            cluster,
+            cluster: None,
             immediate,
             batch: VecDeque::new(),
             now: Now::default(),
@@ -82,8 +89,10 @@ impl<M: StateMachine> Core<M> {
     /// Does what the engine asks for, or hands it to whom it concerns. What is done at once goes back into the batch.
     pub(super) fn hand_on(&mut self, shell: &Arc<Shell<M>>) -> Result<(), StopReason> {
         let mut effects = self.engine.effects(self.now);
-        for message in effects.messages.drain(..) {
-            self.cluster.send(message.to, message);
+        if let Some(cluster) = &mut self.cluster {
+            for message in effects.messages.drain(..) {
+                cluster.send(message.to, message);
+            }
         }
         self.remember(shell, &mut effects)?;
         self.serve_transfers(shell, &effects);
@@ -157,8 +166,6 @@ impl<M: StateMachine> Core<M> {
         for work in effects.apply.drain(..) {
             shell.lane.leave(work);
         }
-        if shell.lane_is_slow() || !caller::defer(shell) {
-            shell.lane_bell.ring();
-        }
+        shell.see_to_lane();
     }
 }

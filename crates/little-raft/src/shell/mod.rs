@@ -19,6 +19,7 @@ mod threads;
 mod transfers;
 
 use std::collections::VecDeque;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,18 +27,18 @@ use std::thread::JoinHandle;
 
 use little_raft_core::{Input, Message, ReplicaId, Write};
 
-pub(crate) use self::core::Core;
+pub(crate) use self::core::{Core, Immediate};
 use self::lane::Lane;
 use self::stop::Finish;
 use self::transfers::Transfers;
-use crate::cluster::Deliver;
+use crate::cluster::{Cluster, Deliver, Inbox};
 use crate::combine::{Combine, Pushed};
-use crate::driver::{Applier, Event, Store, StoreWork};
+use crate::driver::{Applier, ApplyWork, Event, LogWriter, ReadTask, Store, StoreWork};
 use crate::error::{ProposeError, ReadError, StopReason};
 use crate::machine::StateMachine;
 use crate::status::Board;
 use crate::storage::SnapshotFiles;
-use crate::timer::{Alarm, Timed};
+use crate::timer::{self, Alarm, Timed};
 use crate::worker::{Bell, Mailbox};
 
 /// How many inputs a caller serves before a helper thread goes on.
@@ -50,7 +51,7 @@ const QUEUE_COUNT_MAX: usize = 1 << 16;
 /// One replica's machinery, shared by all its threads and handles.
 pub(crate) struct Shell<M: StateMachine> {
     core: Combine<Event<M>, Box<Core<M>>>,
-    lane: Combine<crate::driver::ApplyWork<M>, Lane<M>>,
+    lane: Combine<ApplyWork<M>, Lane<M>>,
     lane_bell: Bell,
     /// The last piece of work on the state machine took long: keep callers away from it.
     lane_is_slow: AtomicBool,
@@ -168,7 +169,7 @@ impl<M: StateMachine> Shell<M> {
         self: &Arc<Self>,
         name: &str,
         body: impl FnOnce(Arc<Self>) + Send + 'static,
-    ) -> std::io::Result<()> {
+    ) -> io::Result<()> {
         let shell = self.clone();
         let thread = std::thread::Builder::new()
             .name(name.into())
@@ -234,7 +235,57 @@ impl<M: StateMachine> Shell<M> {
         started.is_ok()
     }
 
-    fn store(self: &Arc<Self>, store: Store) -> std::io::Result<()> {
-        self.spawn("raft-store", |shell| threads::keep(&shell, store))
+    /// Starts the threads of a storage that waits, and the applier's.
+    pub(crate) fn start_threads(
+        self: &Arc<Self>,
+        storage: Option<(LogWriter, Store)>,
+    ) -> io::Result<()> {
+        if let Some((log, store)) = storage {
+            self.spawn("raft-log", |shell| threads::write_log(&shell, log))?;
+            self.spawn("raft-store", |shell| threads::keep(&shell, store))?;
+        }
+        self.spawn("raft-apply", |shell| threads::apply(&shell))
+    }
+
+    /// Joins the cluster and begins to run. What arrives before the core has its cluster only queues.
+    pub(crate) fn join(
+        self: &Arc<Self>,
+        mut cluster: Box<dyn Cluster>,
+        inbox: Inbox,
+    ) -> io::Result<()> {
+        let Some(mut core) = self.core.grab() else {
+            return Err(io::Error::other("it was stopped before it started"));
+        };
+        let started = cluster.start(inbox);
+        core.cluster = Some(cluster);
+        if let Err(error) = started {
+            self.core.put_down(core);
+            return Err(error);
+        }
+        let timed: Arc<dyn Timed> = self.clone();
+        timer::register(&timed)?;
+        self.run(core, SLICE);
+        Ok(())
+    }
+
+    /// A read that needs no confirmation.
+    pub(crate) fn read_stale(self: &Arc<Self>, task: Box<dyn ReadTask<M>>) {
+        caller::as_caller(|| {
+            match self.lane.leave(ApplyWork::Reads(vec![task])) {
+                Pushed::Closed(ApplyWork::Reads(tasks)) => {
+                    tasks
+                        .into_iter()
+                        .for_each(|task| task.fail(ReadError::Stopped));
+                }
+                _ => self.see_to_lane(),
+            };
+        });
+    }
+
+    /// Somebody is told to apply: this thread, if it is a caller's, or the applier thread.
+    fn see_to_lane(self: &Arc<Self>) {
+        if self.lane_is_slow() || !caller::defer(self) {
+            self.lane_bell.ring();
+        }
     }
 }

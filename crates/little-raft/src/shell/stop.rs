@@ -80,11 +80,7 @@ impl<M: StateMachine> Shell<M> {
     }
 
     /// The same, by who holds the core. Nothing is dropped here: this may be a thread that the cluster waits for.
-    pub(super) fn fail_holding(
-        self: &Arc<Self>,
-        reason: StopReason,
-        held: Option<Box<Core<M>>>,
-    ) {
+    pub(super) fn fail_holding(self: &Arc<Self>, reason: StopReason, held: Option<Box<Core<M>>>) {
         self.board.stopped(reason.clone());
         let queued = self.core.close_taken();
         let first = self.finish.begin();
