@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use crate::timer;
 
 /// Describes a replica before it starts. Only [`members`](Self::members) has no default.
 #[must_use = "nothing runs before `start`"]
-pub struct Builder {
+pub struct Builder<M> {
     id: ReplicaId,
     members: Vec<Member>,
     token: String,
@@ -34,6 +35,7 @@ pub struct Builder {
     storage: Option<Box<dyn Storage>>,
     cluster: Option<Box<dyn Cluster>>,
     adjust: Option<Box<dyn FnOnce(&mut Config) + Send>>,
+    machine: PhantomData<fn(M)>,
 }
 
 /// The one group of a cluster, until there are several.
@@ -41,7 +43,7 @@ const GROUP: u64 = 0;
 /// A piece of a snapshot.
 const PIECE_BYTES: usize = 512 << 10;
 
-impl Builder {
+impl<M: StateMachine> Builder<M> {
     pub(crate) fn new(id: ReplicaId) -> Self {
         Self {
             id,
@@ -58,6 +60,7 @@ impl Builder {
             storage: None,
             cluster: None,
             adjust: None,
+            machine: PhantomData,
         }
     }
 
@@ -147,7 +150,7 @@ impl Builder {
     /// # Errors
     /// When the description contradicts itself or what is remembered, or when storage, cluster or machine fail. Each
     /// error says what to do.
-    pub fn start<M: StateMachine>(mut self, mut machine: M) -> Result<Replica<M>, StartError> {
+    pub fn start(mut self, mut machine: M) -> Result<Replica<M>, StartError> {
         self.check()?;
         let mut storage = self.take_storage()?;
         let founding = Founding {

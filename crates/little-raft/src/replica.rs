@@ -29,7 +29,7 @@ struct Handle<M: StateMachine> {
 
 impl<M: StateMachine> Replica<M> {
     /// Begins to describe the replica called `id` of a group.
-    pub fn builder(id: impl Into<ReplicaId>) -> Builder {
+    pub fn builder(id: impl Into<ReplicaId>) -> Builder<M> {
         Builder::new(id.into())
     }
 
