@@ -64,6 +64,11 @@ pub fn simulate(seed: u64, options: &Options) -> Report {
             what: text_of(&*panic),
         }),
     };
+    if options.trace && violation.is_some() {
+        for node in &world.nodes {
+            println!("{:?}", node.raft());
+        }
+    }
     let operations = &world.checks.operations;
     Report {
         seed,
