@@ -266,6 +266,7 @@ impl World {
                 disk.hard_state.committed = committed.min(disk.last().index);
             }
             self.machines.insert(id, Machine::new(config, disk));
+            self.in_voice(Voice::Nothing, |world| world.drain(id));
         }
         if let Some(leader) = leader {
             self.in_voice(Voice::Nothing, |world| {
@@ -284,6 +285,7 @@ impl World {
         let mut disk = machine.disk.clone();
         set_disk(&mut disk, words);
         *machine = Machine::new(machine.config.clone(), disk);
+        self.in_voice(Voice::Nothing, |world| world.drain(words.id(1)));
     }
 
     fn elect_by(&mut self, words: &Words<'_>) {
@@ -367,12 +369,12 @@ impl World {
             };
             let next = ids.iter().map(|id| (until(id), *id)).min();
             let (wait, first) = next.expect("somebody");
-            let wait = wait.min(left);
-            left -= wait;
-            ids.iter().for_each(|&id| self.machine(id).clock += wait);
-            if left == 0 {
+            let passed = wait.min(left);
+            ids.iter().for_each(|&id| self.machine(id).clock += passed);
+            if wait > left {
                 return;
             }
+            left -= passed;
             self.step(first, Input::Wake);
             after(self);
         }

@@ -272,9 +272,10 @@ impl World {
         delivered
     }
 
-    pub fn flush_all(&mut self) -> bool {
+    fn flush_some(&mut self, wanted: impl Fn(u64) -> bool) -> bool {
         let mut flushed = false;
-        for id in self.machines.keys().copied().collect::<Vec<_>>() {
+        let ids: Vec<u64> = self.machines.keys().copied().collect();
+        for id in ids.into_iter().filter(|id| wanted(*id)) {
             let machine = self.machine(id);
             if machine.raft.is_some() && !machine.writes.is_empty() && !machine.is_disk_hung {
                 flushed = true;
@@ -287,28 +288,34 @@ impl World {
 
     /// Lets network and disks work until nothing is left to do at this moment.
     pub fn settle(&mut self) {
-        while self.deliver_all(|_| true) | self.flush_all() {}
+        while self.deliver_all(|_| true) | self.flush_some(|_| true) {}
     }
 
     /// Lets a replica campaign, and the voters and the disks work until it leads. For the voters, their leader has
     /// been silent for an election timeout.
     pub fn elect(&mut self, id: u64, voters: &[u64]) {
-        let is_ballot = |message: &Message| {
-            let (Message { from, to, .. }, asked) = (message, |who| voters.contains(&who));
-            matches!(message.body, Body::Vote(_) | Body::VoteReply(_))
-                && (asked(from.0) || asked(to.0))
-        };
-        for machine in voters.iter().filter_map(|id| self.machines.get_mut(id)) {
+        let is_vote = |m: &Message| matches!(m.body, Body::Vote(_) | Body::VoteReply(_));
+        let is_asked = |id| voters.contains(&id);
+        let is_ballot = |m: &Message| is_vote(m) && (is_asked(m.from.0) || is_asked(m.to.0));
+        for &voter in voters {
+            let machine = self.machine(voter);
             machine.clock += machine.config.timing.election.as_nanos() as u64;
         }
-        let machine = self.machine(id);
-        machine.clock = machine.clock.max(machine.raft().deadline());
-        self.step(id, Input::Wake);
-        while self.machines[&id].raft().state() != State::Leader {
-            let progressed = self.deliver_all(is_ballot) | self.flush_all();
-            assert!(progressed, "{id} is not elected by {voters:?}");
+        // A refusal may first have to teach it the term.
+        for _ in 0..3 {
+            let machine = self.machine(id);
+            machine.clock = machine.clock.max(machine.raft().deadline());
+            self.step(id, Input::Wake);
+            while self.machines[&id].raft().state() != State::Leader
+                && (self.deliver_all(is_ballot) || self.flush_some(|m| m == id || is_asked(m)))
+            {
+            }
+            if self.machines[&id].raft().state() == State::Leader {
+                break;
+            }
         }
-        let is_vote = |m: &Message| matches!(m.body, Body::Vote(_) | Body::VoteReply(_));
+        let state = self.machines[&id].raft().state();
+        assert_eq!(state, State::Leader, "{id}, by the votes of {voters:?}");
         for link in self.links.values_mut() {
             link.retain(|message| !is_vote(message));
         }
