@@ -1,0 +1,203 @@
+//! One replica with its disk, its clock and what it has applied.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use little_raft_core::message::Snapshot;
+use little_raft_core::{
+    Base, Config, Entry, HardState, Input, Now, Outputs, PieceOutcome, Position, Raft, Restored,
+    Write,
+};
+
+/// What survives a crash.
+#[derive(Clone, Default)]
+pub struct Disk {
+    pub hard_state: HardState,
+    pub base: Base,
+    pub entries: Vec<Entry>,
+}
+
+impl Disk {
+    pub fn last(&self) -> Position {
+        let last = self.entries.last().map(|entry| entry.position);
+        last.unwrap_or(self.base.position)
+    }
+
+    pub fn keep(&mut self, write: Write) {
+        self.hard_state = write.hard_state;
+        if let Some(base) = write.base {
+            self.begin_at(base);
+        }
+        if let Some(first) = write.entries.first() {
+            let first = first.position.index;
+            self.entries.retain(|entry| entry.position.index < first);
+            assert_eq!(self.last().index + 1, first, "a gap in the log on disk");
+            self.entries.extend(write.entries);
+        }
+    }
+
+    fn begin_at(&mut self, base: Base) {
+        let Position { index, term } = base.position;
+        let is_there = |entry: &Entry| entry.position == Position::new(index, term);
+        if self.entries.iter().any(is_there) {
+            self.entries.retain(|entry| entry.position.index > index);
+        } else {
+            self.entries.clear();
+        }
+        self.base = base;
+    }
+
+    pub fn restored(&self) -> Restored {
+        let mut before = self.base.position.term;
+        let mut terms = Vec::new();
+        for entry in &self.entries {
+            if entry.position.term != before {
+                before = entry.position.term;
+                terms.push(entry.position);
+            }
+        }
+        Restored {
+            hard_state: self.hard_state,
+            base: self.base.clone(),
+            terms,
+            last: self.last().index,
+            tail: self.entries.clone(),
+        }
+    }
+
+    pub fn read(&self, first: u64, last: u64) -> Vec<Entry> {
+        let wanted = |entry: &&Entry| (first..=last).contains(&entry.position.index);
+        self.entries.iter().filter(wanted).cloned().collect()
+    }
+}
+
+pub struct Machine {
+    pub config: Config,
+    /// Nobody is there while it is crashed.
+    pub raft: Option<Raft>,
+    pub clock: u64,
+    pub disk: Disk,
+    /// Written, not flushed.
+    pub writes: VecDeque<Write>,
+    pub is_disk_hung: bool,
+    pub are_pieces_refused: bool,
+    /// Snapshots being sent, by transfer.
+    pub sending: BTreeMap<u64, Base>,
+    /// How much of a snapshot was received.
+    received: (u64, u64),
+    /// The committed index that was last told.
+    pub told: u64,
+}
+
+/// Each snapshot travels in two pieces of so many bytes.
+const PIECE_BYTES: u64 = 4;
+
+impl Machine {
+    pub fn new(config: Config, disk: Disk) -> Self {
+        let mut machine = Self {
+            config,
+            raft: None,
+            clock: 0,
+            disk,
+            writes: VecDeque::new(),
+            is_disk_hung: false,
+            are_pieces_refused: false,
+            sending: BTreeMap::new(),
+            received: (0, 0),
+            told: 0,
+        };
+        machine.start();
+        machine
+    }
+
+    pub fn start(&mut self) {
+        let now = self.now();
+        let raft = Raft::new(self.config.clone(), self.disk.restored(), now);
+        let raft = raft.expect("a timing that works");
+        self.told = raft.committed();
+        self.raft = Some(raft);
+    }
+
+    pub fn crash(&mut self) {
+        self.raft = None;
+        self.writes.clear();
+        self.sending.clear();
+        self.received = (0, 0);
+    }
+
+    pub fn now(&self) -> Now {
+        Now {
+            monotonic: self.clock,
+            wall: 1_000_000_000 + self.clock,
+        }
+    }
+
+    pub fn raft(&self) -> &Raft {
+        self.raft.as_ref().expect("it is not crashed")
+    }
+
+    pub fn step(&mut self, input: Input) {
+        let now = self.now();
+        if let Some(raft) = &mut self.raft {
+            raft.step(now, input);
+        }
+    }
+
+    pub fn outputs(&mut self) -> Outputs {
+        let now = self.now();
+        match &mut self.raft {
+            Some(raft) => raft.outputs(now),
+            None => Outputs::default(),
+        }
+    }
+
+    /// The disk as it will be once all is flushed.
+    pub fn disk_to_be(&self) -> Disk {
+        let mut disk = self.disk.clone();
+        self.writes.iter().for_each(|w| disk.keep(w.clone()));
+        disk
+    }
+
+    pub fn flush(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some(write) = self.writes.pop_front() else {
+                return;
+            };
+            let number = write.number;
+            self.disk.keep(write);
+            self.step(Input::Flushed { write: number });
+        }
+    }
+
+    pub fn piece(&mut self, transfer: u64, offset: u64) -> Snapshot {
+        let base = self.disk_to_be().base;
+        let base = self.sending.entry(transfer).or_insert(base).clone();
+        Snapshot {
+            transfer,
+            base,
+            offset,
+            data: vec![7; PIECE_BYTES as usize].into(),
+            done: offset == PIECE_BYTES,
+        }
+    }
+
+    /// A piece that does not continue what was received begins anew or is no news.
+    pub fn store(&mut self, piece: Snapshot) -> PieceOutcome {
+        if self.are_pieces_refused {
+            return PieceOutcome::Failed;
+        }
+        let (transfer, length) = self.received;
+        let length = if transfer == piece.transfer {
+            length
+        } else {
+            0
+        };
+        let end = piece.offset + piece.data.len() as u64;
+        let length = if piece.offset == length { end } else { length };
+        self.received = (piece.transfer, length);
+        if piece.done && length == end {
+            PieceOutcome::Complete(piece.base)
+        } else {
+            PieceOutcome::Stored(length)
+        }
+    }
+}

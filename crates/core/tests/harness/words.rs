@@ -1,0 +1,136 @@
+//! How messages, writes and the rest are said in a transcript.
+
+use little_raft_core::message::{AppendOutcome, Ballot, Body, SnapshotOutcome, Vote, VoteReply};
+use little_raft_core::{Entry, EntryKind, Event, Message, Position, State, Write};
+
+use super::world::Rounds;
+
+/// `3@1-5@1,6@2`: runs of equal terms.
+pub fn positions(positions: impl Iterator<Item = Position>) -> String {
+    let mut runs: Vec<(Position, Position)> = Vec::new();
+    for position in positions {
+        match runs.last_mut() {
+            Some((_, last)) if last.term == position.term && last.index + 1 == position.index => {
+                *last = position;
+            }
+            _ => runs.push((position, position)),
+        }
+    }
+    let said = runs.iter().map(|(first, last)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}-{last}"),
+    });
+    said.collect::<Vec<_>>().join(",")
+}
+
+fn entries(entries: &[Entry]) -> String {
+    positions(entries.iter().map(|entry| entry.position))
+}
+
+pub fn write(write: &Write, before: (u64, Option<u64>)) -> String {
+    let mut said = Vec::new();
+    let hard = write.hard_state;
+    let vote = hard.vote.map(|vote| vote.0);
+    if (hard.term, vote) != before {
+        let vote = vote.map_or("no vote".into(), |vote| format!("vote for {vote}"));
+        said.push(format!("term {}, {vote}", hard.term));
+    }
+    if let Some(base) = &write.base {
+        said.push(format!("base {}", base.position));
+    }
+    if !write.entries.is_empty() {
+        said.push(format!("entries {}", entries(&write.entries)));
+    }
+    said.join(", ")
+}
+
+pub fn message(message: &Message, rounds: &mut Rounds) -> String {
+    let term = message.term;
+    match &message.body {
+        Body::Vote(Vote { ballot, last, .. }) => match ballot {
+            Ballot::Pre => format!("would you vote for me after term {term}? log ends at {last}"),
+            Ballot::Real => format!("vote for me in term {term}, log ends at {last}"),
+            Ballot::Transfer => format!("vote for me in term {term}, told to, log ends at {last}"),
+        },
+        Body::VoteReply(VoteReply {
+            ballot, granted, ..
+        }) => {
+            let pre = if *ballot == Ballot::Pre { "pre-" } else { "" };
+            let granted = if *granted { "granted" } else { "refused" };
+            format!("{pre}vote {granted}, term {term}")
+        }
+        Body::Append(append) => {
+            let what = match append.entries.is_empty() {
+                true => format!("heartbeat after {}", append.prev),
+                false => format!(
+                    "append after {}, entries {}",
+                    append.prev,
+                    entries(&append.entries)
+                ),
+            };
+            let (committed, round) = (append.committed, rounds.say(append.round));
+            format!("{what}, committed {committed}{round}")
+        }
+        Body::AppendReply(reply) => match reply.outcome {
+            AppendOutcome::Matched(index) => {
+                format!("append ok, durable {index}{}", rounds.say(reply.round))
+            }
+            AppendOutcome::Rejected { prev, hint } => {
+                format!("append rejected, no {prev}, try {hint}, term {term}")
+            }
+        },
+        Body::Snapshot(piece) => {
+            let end = if piece.done { ", the last" } else { "" };
+            format!(
+                "snapshot of {}, piece at {}{end}",
+                piece.base.position, piece.offset
+            )
+        }
+        Body::SnapshotReply(reply) => match reply.outcome {
+            SnapshotOutcome::Stored(offset) => format!("snapshot stored up to {offset}"),
+            SnapshotOutcome::Installed => "snapshot installed".into(),
+            SnapshotOutcome::Refused => "snapshot refused".into(),
+        },
+        Body::Forward(forward) => format!("forward {}", payload(&forward.payload)),
+        Body::ForwardReply(reply) => match reply.position {
+            Some(position) => format!("forwarded, appended at {position}"),
+            None => "forwarded, refused".into(),
+        },
+        Body::Read(_) => "what must be applied to read?".into(),
+        Body::ReadReply(reply) => format!("read at {}", reply.index),
+        Body::Campaign => "campaign now".into(),
+    }
+}
+
+pub fn payload(payload: &[u8]) -> String {
+    format!("{:?}", String::from_utf8_lossy(payload))
+}
+
+pub fn applied(entry: &Entry) -> Option<String> {
+    let index = entry.position.index;
+    match entry.kind {
+        EntryKind::Command => Some(format!("apply {index} {}", payload(&entry.payload))),
+        EntryKind::Noop => None,
+        #[allow(unreachable_patterns, reason = "kinds are added as the library grows")]
+        _ => Some(format!("apply {index} {:?}", entry.kind)),
+    }
+}
+
+pub fn event(event: &Event) -> String {
+    match event {
+        Event::Leadership {
+            term,
+            leader,
+            state,
+        } => match (state, leader) {
+            (State::Leader, _) => format!("leads term {term}"),
+            (State::PreCandidate, _) => format!("asks around, term {term}"),
+            (State::Candidate, _) => format!("campaigns in term {term}"),
+            (State::Follower, Some(leader)) => format!("follows {leader} in term {term}"),
+            (State::Follower, None) => format!("follows nobody in term {term}"),
+        },
+        Event::SteppedDown(reason) => format!("steps down: {reason:?}"),
+        Event::Ignored { from, reason } => format!("ignores {from}: {reason:?}"),
+        other => format!("{other:?}"),
+    }
+}
