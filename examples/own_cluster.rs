@@ -8,15 +8,12 @@ use little_raft::{
     Cluster, Entry, Inbox, MemoryStorage, Message, Replica, ReplicaId, StateMachine,
 };
 
-struct Udp {
-    socket: UdpSocket,
-    peers: BTreeMap<ReplicaId, SocketAddr>,
-    sent: u64,
-}
+/// The socket, where the peers are, and how many packets were sent.
+struct Udp(UdpSocket, BTreeMap<ReplicaId, SocketAddr>, u64);
 
 impl Cluster for Udp {
     fn start(&mut self, inbox: Inbox) -> io::Result<()> {
-        let socket = self.socket.try_clone()?;
+        let socket = self.0.try_clone()?;
         thread::spawn(move || {
             let mut datagram = vec![0; 65_536];
             while let Ok(bytes) = socket.recv(&mut datagram) {
@@ -29,11 +26,11 @@ impl Cluster for Udp {
     }
 
     fn send(&mut self, to: ReplicaId, message: Message) {
-        self.sent += 1;
-        let is_lost = self.sent % 10 == 0;
-        if let (Some(peer), false) = (self.peers.get(&to), is_lost) {
+        let Udp(socket, peers, sent) = self;
+        *sent += 1;
+        if let (Some(peer), false) = (peers.get(&to), *sent % 10 == 0) {
             // A full socket buffer loses the datagram, too: the library sends it again.
-            let _ = self.socket.send_to(&message.to_bytes(), peer);
+            let _ = socket.send_to(&message.to_bytes(), peer);
         }
     }
 
@@ -47,12 +44,11 @@ impl Cluster for Udp {
 struct Journal(Vec<u8>);
 
 impl StateMachine for Journal {
-    type Response = usize;
+    type Response = ();
     type Snapshot = Vec<u8>;
 
-    fn apply(&mut self, entry: Entry<'_>) -> usize {
+    fn apply(&mut self, entry: Entry<'_>) {
         self.0.extend_from_slice(entry.command);
-        self.0.len()
     }
     fn snapshot(&self) -> io::Result<Vec<u8>> {
         Ok(self.0.clone())
@@ -69,19 +65,12 @@ fn main() -> Result<(), Box<dyn error::Error>> {
     let peers: BTreeMap<_, _> = (1..).map(ReplicaId).zip(addresses).collect();
     let mut replicas = Vec::new();
     for (id, socket) in (1..).map(ReplicaId).zip(sockets) {
-        let (peers, sent) = (peers.clone(), 0);
         let members: Vec<_> = peers.iter().map(|(id, at)| (*id, at.to_string())).collect();
-        let udp = Udp {
-            socket,
-            peers,
-            sent,
-        };
-        let replica = Replica::builder(id).members(members).cluster(udp);
-        replicas.push(
-            replica
-                .storage(MemoryStorage::new())
-                .start(Journal::default())?,
-        );
+        let replica = Replica::builder(id)
+            .members(members)
+            .storage(MemoryStorage::new());
+        let replica = replica.cluster(Udp(socket, peers.clone(), 0));
+        replicas.push(replica.start(Journal::default())?);
     }
     // A proposal lost on its way to the leader ends as "unknown": propose where nothing has to be forwarded.
     replicas[0].read_barrier().wait()?;
@@ -94,9 +83,7 @@ fn main() -> Result<(), Box<dyn error::Error>> {
     for replica in &replicas {
         assert_eq!(replica.read(|journal| journal.0.clone()).wait()?, expected);
     }
-    println!(
-        "agreed on {} bytes, with every tenth packet lost",
-        expected.len()
-    );
+    let bytes = expected.len();
+    println!("agreed on {bytes} bytes, with every tenth packet lost");
     Ok(())
 }
