@@ -23,6 +23,8 @@ pub struct Combine<I, S> {
 struct Inner<I, S> {
     queue: VecDeque<I>,
     state: Place<S>,
+    /// Nothing more is taken in; what runs, runs on.
+    refusing: bool,
     closing: bool,
 }
 
@@ -54,6 +56,7 @@ impl<I, S> Combine<I, S> {
             inner: Mutex::new(Inner {
                 queue: VecDeque::new(),
                 state: Place::Free(state),
+                refusing: false,
                 closing: false,
             }),
             freed: Condvar::new(),
@@ -78,7 +81,7 @@ impl<I, S> Combine<I, S> {
 
     fn push_within(&self, input: I, bound: usize, may_run: bool) -> Pushed<I, S> {
         let mut inner = self.lock();
-        if inner.closing || matches!(inner.state, Place::Closed) {
+        if inner.refusing || inner.closing || matches!(inner.state, Place::Closed) {
             return Pushed::Closed(input);
         }
         if inner.queue.len() >= bound {
@@ -140,6 +143,11 @@ impl<I, S> Combine<I, S> {
             self.freed.notify_all();
         }
         !inner.queue.is_empty()
+    }
+
+    /// Takes no more input; to be followed by [`close`](Self::close).
+    pub fn refuse(&self) {
+        self.lock().refusing = true;
     }
 
     /// Closes for good: waits until nobody runs the state, and returns it with what was still queued. `None` if

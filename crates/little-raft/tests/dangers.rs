@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Group, Journal, outcome, timing, until};
+use common::{Group, Journal, Threaded, outcome, timing, until};
 use little_raft::{
     Cluster, Inbox, MemoryStorage, Message, ProposeError, ReadError, Replica, ReplicaId, State,
     StopReason,
@@ -54,9 +54,15 @@ fn a_panicking_command_stops_the_replica_and_ends_every_wait() {
     assert_eq!(outcome(pending), Err(ProposeError::Unknown));
     let reason = until("it stops", || group.at(1).stopped());
     assert_eq!(reason, StopReason::Panic("told to".into()));
-    assert_eq!(outcome(group.at(1).propose("late")), Err(ProposeError::Stopped));
+    assert_eq!(
+        outcome(group.at(1).propose("late")),
+        Err(ProposeError::Stopped)
+    );
     assert_eq!(outcome(group.at(1).read_barrier()), Err(ReadError::Stopped));
-    assert_eq!(outcome(group.at(1).read_stale(|_| ())), Err(ReadError::Stopped));
+    assert_eq!(
+        outcome(group.at(1).read_stale(|_| ())),
+        Err(ReadError::Stopped)
+    );
 }
 
 #[test]
@@ -95,7 +101,10 @@ fn what_waits_beyond_the_bound_is_refused() {
     });
     let first = group.at(leader).propose("1");
     let second = group.at(leader).propose("2");
-    assert_eq!(outcome(group.at(leader).propose("3")), Err(ProposeError::Busy));
+    assert_eq!(
+        outcome(group.at(leader).propose("3")),
+        Err(ProposeError::Busy)
+    );
     group.hub.heal();
     outcome(first).expect("it waited for a leader");
     outcome(second).expect("it waited for a leader");
@@ -157,7 +166,9 @@ fn forwarded_proposals_end_once_each_with_their_own_response() {
         .map(|id| {
             let replica = group.at(id).clone();
             thread::spawn(move || -> Vec<usize> {
-                let pendings: Vec<_> = (0..500).map(|i| replica.propose(format!("{id} {i}"))).collect();
+                let pendings: Vec<_> = (0..500)
+                    .map(|i| replica.propose(format!("{id} {i}")))
+                    .collect();
                 let ended = pendings.into_iter().map(outcome);
                 ended.map(|answer| answer.expect("it is applied")).collect()
             })
@@ -178,10 +189,18 @@ fn a_full_disk_refuses_proposals_and_recovers() {
     assert_eq!(outcome(group.at(1).propose("1")), Ok(1));
     group.storages[0].set_full(true);
     outcome(group.at(1).propose("2")).expect("the reserve takes it");
-    assert_eq!(outcome(group.at(1).propose("3")), Err(ProposeError::DiskFull));
-    assert_eq!(outcome(group.at(1).read(|journal| journal.commands.len())), Ok(2));
+    assert_eq!(
+        outcome(group.at(1).propose("3")),
+        Err(ProposeError::DiskFull)
+    );
+    assert_eq!(
+        outcome(group.at(1).read(|journal| journal.commands.len())),
+        Ok(2)
+    );
     group.storages[0].set_full(false);
-    until("there is room again", || outcome(group.at(1).propose("4")).ok());
+    until("there is room again", || {
+        outcome(group.at(1).propose("4")).ok()
+    });
 }
 
 #[test]
@@ -189,7 +208,10 @@ fn a_failed_log_stops_the_replica_with_its_reason() {
     let group = Group::new(1);
     assert_eq!(outcome(group.at(1).propose("1")), Ok(1));
     group.storages[0].fail();
-    assert_eq!(outcome(group.at(1).propose("2")), Err(ProposeError::Unknown));
+    assert_eq!(
+        outcome(group.at(1).propose("2")),
+        Err(ProposeError::Unknown)
+    );
     let reason = until("it stops", || group.at(1).stopped());
     assert!(matches!(reason, StopReason::Storage(_)), "{reason}");
     assert!(reason.is_failure());
@@ -267,14 +289,21 @@ fn no_lock_is_held_while_sending() {
 
 #[test]
 fn a_stuck_machine_blocks_neither_status_nor_other_replicas() {
-    let mut group = Group::new(3);
-    let leader = group.leader();
-    let follower = group.follower();
-    group.kill(follower);
-    let machine = Journal::default();
-    machine.stuck.store(true, Ordering::SeqCst);
-    let stuck = machine.stuck.clone();
-    group.start_with(follower, machine, |builder| builder);
+    let mut group = Group::new(0);
+    group.storages = (0..3).map(|_| MemoryStorage::new()).collect();
+    group.replicas = vec![None, None, None];
+    let machines = [(); 3].map(|()| Journal::default());
+    let switches = [0, 1, 2].map(|i: usize| machines[i].stuck.clone());
+    let disks = group.storages.clone();
+    for (id, machine) in (1..=3).zip(machines) {
+        let disk = disks[id as usize - 1].clone();
+        group.start_with(id, machine, |builder| {
+            builder.storage(Threaded(disk.clone()))
+        });
+    }
+    let (leader, follower) = (group.leader(), group.follower());
+    let stuck = &switches[follower as usize - 1];
+    stuck.store(true, Ordering::SeqCst);
     assert_eq!(outcome(group.at(leader).propose("stuck")), Ok(1));
     let begun = Instant::now();
     let term = group.at(leader).status().term;
@@ -282,7 +311,11 @@ fn a_stuck_machine_blocks_neither_status_nor_other_replicas() {
         outcome(group.at(leader).propose("on")).expect("a majority applies");
     }
     let status = group.at(follower).status();
-    assert_eq!((status.term, status.leader), (term, Some(ReplicaId(leader))));
+    assert_eq!(
+        (status.term, status.leader),
+        (term, Some(ReplicaId(leader)))
+    );
+    assert_eq!(status.applied, 1, "only the term's first entry is applied");
     stuck.store(false, Ordering::SeqCst);
     let last = group.at(leader).status().committed;
     until("it catches up", || {

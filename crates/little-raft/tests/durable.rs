@@ -30,7 +30,9 @@ fn members(count: u64) -> Vec<(u64, String)> {
     let sockets: Vec<TcpListener> = (0..count)
         .map(|_| TcpListener::bind("127.0.0.1:0").expect("a port is free"))
         .collect();
-    let addresses = sockets.iter().map(|s| s.local_addr().expect("bound").to_string());
+    let addresses = sockets
+        .iter()
+        .map(|s| s.local_addr().expect("bound").to_string());
     (1..).zip(addresses).collect()
 }
 
@@ -121,7 +123,10 @@ fn the_leader_dies_and_the_others_go_on() {
     let mut group: Vec<_> = (1..=3)
         .map(|id| Some(start(id, &members, &dir.0)))
         .collect();
-    assert_eq!(outcome(group[0].as_ref().expect("it runs").propose("a")), Ok(1));
+    assert_eq!(
+        outcome(group[0].as_ref().expect("it runs").propose("a")),
+        Ok(1)
+    );
     let leader = until("a leader", || {
         group.iter().position(|replica| {
             let replica = replica.as_ref().expect("all run");

@@ -155,6 +155,9 @@ fn timing_changes_while_it_runs() {
         heartbeat: slow.election,
         election: slow.heartbeat,
     };
-    group.at(leader).set_timing(useless).expect_err("they don't");
+    group
+        .at(leader)
+        .set_timing(useless)
+        .expect_err("they don't");
     assert_eq!(outcome(group.at(leader).propose("on")), Ok(1));
 }
