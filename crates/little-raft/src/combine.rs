@@ -8,10 +8,8 @@
 
 use std::collections::VecDeque;
 
-#[cfg(loom)]
-use loom::sync::{Condvar, Mutex, MutexGuard};
-#[cfg(not(loom))]
-use std::sync::{Condvar, Mutex, MutexGuard};
+// `tests/loom.rs` compiles this very file with a `sync` of its own.
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// A queue of inputs `I` and the state `S` that runs them.
 pub struct Combine<I, S> {
@@ -74,7 +72,7 @@ impl<I, S> Combine<I, S> {
         self.push_within(input, usize::MAX, true)
     }
 
-    /// Queues an input without taking the state: somebody must be told to [`take`](Self::take) it.
+    /// Queues an input without taking the state: somebody must be told to [`grab`](Self::grab) it.
     pub fn leave(&self, input: I) -> Pushed<I, S> {
         self.push_within(input, usize::MAX, false)
     }
@@ -95,15 +93,6 @@ impl<I, S> Combine<I, S> {
             Some(state) => Pushed::Run(state),
             None => Pushed::Queued,
         }
-    }
-
-    /// The state, if it is free and something waits for it.
-    pub fn take(&self) -> Option<S> {
-        let mut inner = self.lock();
-        if inner.queue.is_empty() || inner.closing {
-            return None;
-        }
-        inner.take()
     }
 
     /// The state, if it is free, whether or not anything waits for it.

@@ -4,10 +4,18 @@
 
 use std::collections::VecDeque;
 
-use little_raft::combine::{Combine, Pushed};
+use combine::{Combine, Pushed};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
+
+mod sync {
+    pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+}
+
+#[allow(dead_code)]
+#[path = "../src/combine.rs"]
+mod combine;
 
 /// What is run: it notes the inputs in order, and whether two threads ever run it at once.
 struct Log {
@@ -108,13 +116,13 @@ fn what_is_left_for_a_thread_is_found_by_it_or_by_who_runs() {
             move || {
                 // The applier's way: leave work, then somebody is told to look.
                 assert!(matches!(model.combine.leave(1), Pushed::Queued));
-                if let Some(log) = model.combine.take() {
+                if let Some(log) = model.combine.grab() {
                     model.run(log);
                 }
             }
         });
         assert!(matches!(model.combine.leave(2), Pushed::Queued));
-        if let Some(log) = model.combine.take() {
+        if let Some(log) = model.combine.grab() {
             model.run(log);
         }
         other.join().expect("no panic");

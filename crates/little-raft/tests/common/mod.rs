@@ -70,7 +70,7 @@ pub struct Threaded(pub MemoryStorage);
 
 impl Storage for Threaded {
     fn open(&mut self, founding: &Founding) -> Result<Opened, StorageError> {
-        self.0.open(founding)
+        Storage::open(&mut self.0, founding)
     }
     fn append(&mut self, writes: &[Write]) -> Result<Space, StorageError> {
         self.0.append(writes)
