@@ -292,7 +292,10 @@ fn a_stuck_machine_blocks_neither_status_nor_other_replicas() {
     let mut group = Group::new(0);
     group.storages = (0..3).map(|_| MemoryStorage::new()).collect();
     group.replicas = vec![None, None, None];
-    let machines = [(); 3].map(|()| Journal::default());
+    let machines = [(); 3].map(|()| Journal {
+        slow: Duration::from_millis(20),
+        ..Journal::default()
+    });
     let switches = [0, 1, 2].map(|i: usize| machines[i].stuck.clone());
     let disks = group.storages.clone();
     for (id, machine) in (1..=3).zip(machines) {
@@ -303,8 +306,13 @@ fn a_stuck_machine_blocks_neither_status_nor_other_replicas() {
     }
     let (leader, follower) = (group.leader(), group.follower());
     let stuck = &switches[follower as usize - 1];
+    // In memory a caller's thread applies for all replicas, until one of them turns out slow.
+    assert_eq!(outcome(group.at(leader).propose("slow")), Ok(1));
+    until("the follower has found itself slow", || {
+        (group.at(follower).status().applied >= 2).then_some(())
+    });
     stuck.store(true, Ordering::SeqCst);
-    assert_eq!(outcome(group.at(leader).propose("stuck")), Ok(1));
+    assert_eq!(outcome(group.at(leader).propose("stuck")), Ok(2));
     let begun = Instant::now();
     let term = group.at(leader).status().term;
     while begun.elapsed() < Duration::from_millis(600) {
@@ -315,7 +323,7 @@ fn a_stuck_machine_blocks_neither_status_nor_other_replicas() {
         (status.term, status.leader),
         (term, Some(ReplicaId(leader)))
     );
-    assert_eq!(status.applied, 1, "only the term's first entry is applied");
+    assert_eq!(status.applied, 2, "it is stuck");
     stuck.store(false, Ordering::SeqCst);
     let last = group.at(leader).status().committed;
     until("it catches up", || {
