@@ -90,6 +90,9 @@ impl Log {
             }
             index = run.index - 1;
         }
+        if self.base.term <= limit.term {
+            return Position::new(index, self.base.term);
+        }
         self.base
     }
 

@@ -361,11 +361,12 @@ impl Raft {
 
     /// Goes back a whole term at a time. A rejection that is older than what we know changes nothing.
     fn rejected(&mut self, from: ReplicaId, prev: u64, hint: Position) {
-        let parted = self.log.floor(hint).index;
+        let (parted, base) = (self.log.floor(hint).index, self.log.base().index);
         let Some(progress) = self.progress(from) else {
             return;
         };
-        let is_stale = prev <= progress.matched || prev >= progress.next;
+        // What is asked of one that lacks what the log no longer has is whether it has the base.
+        let is_stale = prev <= progress.matched || prev >= progress.next.max(base + 1);
         if !is_stale && !matches!(progress.mode, Mode::Snapshot(_)) {
             progress.probe_from(prev.min(parted + 1));
         }

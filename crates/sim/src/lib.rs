@@ -1,1 +1,24 @@
-//! Placeholder.
+//! A whole cluster of Little Raft in one thread: simulated time, network, disks and clients.
+//!
+//! One seed gives one run, byte for byte. While faults rain down, checkers that share no code with the library look
+//! at every step; then part of the cluster is mended and must work again, and at last all of it.
+//!
+//! ```
+//! let report = little_raft_sim::simulate(7, &little_raft_sim::Options::default());
+//! assert!(report.violation.is_none(), "{report:?}");
+//! ```
+
+mod checks;
+mod disk;
+mod faults;
+mod journal;
+mod machine;
+mod network;
+mod node;
+mod random;
+mod run;
+mod weather;
+mod world;
+
+pub use checks::Violation;
+pub use run::{Options, Report, simulate};

@@ -1,0 +1,100 @@
+//! What must hold after every step, each in a file of its own, and none of it trusting the code under test.
+
+mod committed;
+mod durability;
+mod election;
+mod machine;
+mod matching;
+mod once;
+mod operations;
+
+use std::fmt;
+
+pub(crate) use committed::Committed;
+pub(crate) use durability::check_durable;
+pub(crate) use election::Election;
+pub(crate) use machine::MachineSafety;
+pub(crate) use matching::Matching;
+pub(crate) use once::Once;
+pub(crate) use operations::{Operation, Operations};
+
+use crate::node::{Effects, Node};
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which invariant: its name in one or two words.
+    pub invariant: &'static str,
+    /// What was seen.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.what)
+    }
+}
+
+/// An error that names the invariant, unless it holds.
+pub(crate) fn ensure(
+    holds: bool,
+    invariant: &'static str,
+    what: impl FnOnce() -> String,
+) -> Result<(), Violation> {
+    if holds {
+        return Ok(());
+    }
+    Err(Violation {
+        invariant,
+        what: what(),
+    })
+}
+
+/// All that is known about a run from outside.
+#[derive(Debug, Default)]
+pub(crate) struct Checks {
+    election: Election,
+    matching: Matching,
+    pub(crate) committed: Committed,
+    machine: MachineSafety,
+    once: Once,
+    pub(crate) operations: Operations,
+    steps: u64,
+}
+
+impl Checks {
+    /// Looks at one replica after it has taken a step.
+    pub(crate) fn stepped(
+        &mut self,
+        nodes: &[Node],
+        at: usize,
+        effects: &Effects,
+    ) -> Result<(), Violation> {
+        let node = &nodes[at];
+        let Some(raft) = node.raft() else {
+            return Ok(());
+        };
+        raft.check_invariants();
+        self.matching.written(effects)?;
+        if self.election.is_new_leader(node, raft)? {
+            self.committed.leader_is_complete(node, raft)?;
+        }
+        let committed = self.committed.advanced(node, raft)?;
+        if let Some(position) = committed {
+            check_durable(nodes, position)?;
+        }
+        self.machine.applied(node, effects)?;
+        self.once.applied(effects)?;
+        for (ticket, ending) in &effects.ended {
+            self.once.ended(*ticket, *ending)?;
+            if let Some(position) = self.operations.ended(*ticket, *ending)? {
+                check_durable(nodes, position)?;
+            }
+        }
+        self.steps += 1;
+        if self.steps % 64 == 0 {
+            Matching::whole_log(node, raft)?;
+        }
+        Ok(())
+    }
+}

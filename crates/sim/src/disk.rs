@@ -1,0 +1,161 @@
+//! A disk that forgets on a crash what was not flushed, or not all of it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use little_raft_core::{Base, Entry, HardState, Position, Restored, Write};
+
+use crate::machine::Snapshot;
+use crate::random::Random;
+
+/// What a log on disk amounts to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Image {
+    pub(crate) hard: HardState,
+    pub(crate) base: Base,
+    pub(crate) entries: BTreeMap<u64, Entry>,
+}
+
+impl Image {
+    fn take(&mut self, write: &Write) {
+        self.hard = write.hard_state;
+        if let Some(base) = &write.base {
+            self.begin_at(base);
+        }
+        if let Some(first) = write.entries.first() {
+            self.entries.split_off(&first.position.index);
+        }
+        let new = write.entries.iter().cloned();
+        self.entries
+            .extend(new.map(|entry| (entry.position.index, entry)));
+    }
+
+    fn begin_at(&mut self, base: &Base) {
+        let above = self.entries.split_off(&(base.position.index + 1));
+        if self.term_at(base.position.index) == Some(base.position.term) {
+            self.entries = above;
+        } else {
+            self.entries.clear();
+        }
+        self.base = base.clone();
+    }
+
+    pub(crate) fn last(&self) -> u64 {
+        let last = self.entries.last_key_value();
+        last.map_or(self.base.position.index, |(&index, _)| index)
+    }
+
+    pub(crate) fn term_at(&self, index: u64) -> Option<u64> {
+        if index == self.base.position.index {
+            return Some(self.base.position.term);
+        }
+        self.entries.get(&index).map(|entry| entry.position.term)
+    }
+
+    /// Whether this log holds the entry, itself or in the snapshot it begins after.
+    pub(crate) fn holds(&self, position: Position) -> bool {
+        position.index <= self.base.position.index
+            || self.term_at(position.index) == Some(position.term)
+    }
+
+    /// What a replica is told at its start, with no more than `tail` entries in memory.
+    pub(crate) fn restored(&self, tail: u64) -> Restored {
+        let mut terms: Vec<Position> = Vec::new();
+        for entry in self.entries.values() {
+            let before = terms.last().unwrap_or(&self.base.position);
+            if entry.position.term > before.term {
+                terms.push(entry.position);
+            }
+        }
+        let from = (self.last() + 1).saturating_sub(tail);
+        Restored {
+            hard_state: self.hard,
+            base: self.base.clone(),
+            terms,
+            last: self.last(),
+            tail: self.entries.range(from..).map(|(_, e)| e.clone()).collect(),
+        }
+    }
+}
+
+/// A replica's disk. It survives crashes of the replica.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    /// What a crash can't take.
+    pub(crate) durable: Image,
+    /// What there would be if all writes under way were flushed.
+    pub(crate) logical: Image,
+    pending: VecDeque<Write>,
+    /// So many of the pending writes belong to the flush under way.
+    flushing: usize,
+    /// Snapshot files that are whole and durable, by the index they cover.
+    pub(crate) snapshots: BTreeMap<u64, Snapshot>,
+}
+
+impl Disk {
+    pub(crate) fn new(base: Base) -> Self {
+        let image = Image {
+            base,
+            ..Image::default()
+        };
+        Self {
+            durable: image.clone(),
+            logical: image,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn submit(&mut self, write: Write) {
+        self.logical.take(&write);
+        self.pending.push_back(write);
+    }
+
+    /// Begins a flush of up to `most` queued writes, unless one is under way or there is nothing to flush.
+    pub(crate) fn begin_flush(&mut self, most: usize) -> bool {
+        if self.flushing > 0 || self.pending.is_empty() {
+            return false;
+        }
+        self.flushing = self.pending.len().min(most);
+        true
+    }
+
+    /// Ends the flush; the number of the last write in it.
+    pub(crate) fn end_flush(&mut self) -> u64 {
+        let mut number = 0;
+        for write in self.pending.drain(..self.flushing) {
+            self.durable.take(&write);
+            number = write.number;
+        }
+        self.flushing = 0;
+        self.drop_snapshots();
+        number
+    }
+
+    /// Of what was being flushed any beginning may survive; of what was only queued, nothing.
+    pub(crate) fn crash(&mut self, random: &mut Random) {
+        let survive = random.below(self.flushing as u64 + 1) as usize;
+        for write in self.pending.drain(..survive) {
+            self.durable.take(&write);
+        }
+        self.pending.clear();
+        self.flushing = 0;
+        self.logical = self.durable.clone();
+    }
+
+    /// The newest snapshot that `log` continues.
+    pub(crate) fn newest_snapshot(&self, log: &Image) -> Option<&Snapshot> {
+        let continued = |snapshot: &&Snapshot| {
+            let position = snapshot.base.position;
+            log.term_at(position.index) == Some(position.term)
+        };
+        self.snapshots.values().rev().find(continued)
+    }
+
+    /// A snapshot may go once a newer one, no younger than the durable base, does its work.
+    fn drop_snapshots(&mut self) {
+        let base = self.durable.base.position.index;
+        let is_done = |second: Option<&u64>| second.is_some_and(|&second| second <= base);
+        while self.snapshots.len() > 2 && is_done(self.snapshots.keys().nth(1)) {
+            self.snapshots.pop_first();
+        }
+    }
+}

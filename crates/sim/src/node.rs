@@ -1,0 +1,589 @@
+//! One replica: the core joined to a simulated disk and a simulated applier, as a driver would join them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use little_raft_core::{
+    Apply, Base, Config, Entry, Event, Fetch, Input, Member, Membership, Message, Now,
+    PieceOutcome, Position, Raft, ReceivedPiece, Refusal, ReplicaId, Write,
+};
+
+use crate::disk::Disk;
+use crate::machine::{Machine, Snapshot, ticket};
+use crate::random::Random;
+use crate::weather::{MICRO, MILLI, Weather};
+
+pub(crate) const CLUSTER: u64 = 77;
+
+/// Something that will happen to one boot of a replica.
+#[derive(Clone, Debug)]
+pub(crate) enum Due {
+    Wake,
+    Drain,
+    Flushed,
+    Applied,
+    Fetched(Fetch),
+    SnapshotTaken(Snapshot),
+    Piece {
+        to: ReplicaId,
+        transfer: u64,
+        offset: u64,
+    },
+    PieceStored(ReceivedPiece),
+}
+
+/// How a client's operation ended on the replica it was given to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Applied(Position),
+    NotApplied,
+    Unknown,
+    Read { index: u64, applied: u64 },
+}
+
+/// What a replica wants done, and what it did, for the checkers.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    pub(crate) sends: Vec<Message>,
+    pub(crate) later: Vec<(u64, Due)>,
+    pub(crate) ended: Vec<(u64, Ending)>,
+    /// The term before the first entry, and the entries.
+    pub(crate) written: Option<(Option<u64>, Vec<Entry>)>,
+    pub(crate) applied: Vec<Entry>,
+    pub(crate) machines: Vec<Machine>,
+    pub(crate) events: Vec<Event>,
+}
+
+#[derive(Debug)]
+enum Task {
+    Entries(Vec<Entry>),
+    Stored { first: u64, last: u64 },
+    Install(Base),
+}
+
+/// What lives and dies with a boot.
+#[derive(Debug)]
+struct Running {
+    raft: Raft,
+    machine: Machine,
+    tasks: VecDeque<Task>,
+    snapshot_taken: u64,
+    sending: BTreeMap<(ReplicaId, u64), Snapshot>,
+    receiving: Option<(u64, Vec<u8>)>,
+    /// Reads that wait for the machine: index, ticket.
+    reads: Vec<(u64, u64)>,
+    /// Proposals that wait for the machine, by index: term, ticket.
+    proposals: BTreeMap<u64, Vec<(u64, u64)>>,
+    /// The term of each entry applied in this boot.
+    applied: BTreeMap<u64, u64>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) id: ReplicaId,
+    pub(crate) boot: u64,
+    pub(crate) disk: Disk,
+    running: Option<Running>,
+    clock_offset: u64,
+    pub(crate) paused_until: u64,
+    pub(crate) slow_disk_until: u64,
+    pub(crate) stuck_disk_until: u64,
+    pub(crate) slow_apply_until: u64,
+}
+
+impl Node {
+    pub(crate) fn new(id: u64, replicas: u64) -> Self {
+        let members = (1..=replicas).map(|id| Member::voter(id, ""));
+        let base = Base {
+            membership: Membership::founders(members),
+            ..Base::default()
+        };
+        Self {
+            id: ReplicaId(id),
+            boot: 0,
+            disk: Disk::new(base),
+            running: None,
+            clock_offset: 0,
+            paused_until: 0,
+            slow_disk_until: 0,
+            stuck_disk_until: 0,
+            slow_apply_until: 0,
+        }
+    }
+
+    pub(crate) fn start(&mut self, now: u64, random: &mut Random, weather: &Weather) {
+        assert!(self.running.is_none(), "started twice");
+        self.boot += 1;
+        self.clock_offset = random.below(1 << 40);
+        let config = weather.limit(Config {
+            id: self.id,
+            incarnation: 1_000 + self.id.0,
+            boot: self.boot,
+            seed: random.next(),
+            ..config()
+        });
+        let restored = self
+            .disk
+            .durable
+            .restored(random.between(0, weather.tail_max));
+        let snapshot = self.disk.newest_snapshot(&self.disk.durable);
+        let machine = snapshot.map_or(Machine::default(), |snapshot| {
+            Machine::restore(snapshot).expect("a durable snapshot is whole")
+        });
+        let (index, base) = (machine.position.index, restored.base.position.index);
+        assert!(index >= base, "no snapshot for what the log lacks");
+        let mut raft = Raft::new(config, restored, self.time(now)).expect("sound timing");
+        if index > base {
+            raft.step(self.time(now), Input::Applied { index });
+        }
+        self.running = Some(Running {
+            raft,
+            machine,
+            tasks: VecDeque::new(),
+            snapshot_taken: index,
+            sending: BTreeMap::new(),
+            receiving: None,
+            reads: Vec::new(),
+            proposals: BTreeMap::new(),
+            applied: BTreeMap::new(),
+        });
+    }
+
+    pub(crate) fn crash(&mut self, random: &mut Random) {
+        self.running = None;
+        self.disk.crash(random);
+        self.stuck_disk_until = 0;
+        self.paused_until = 0;
+    }
+
+    fn time(&self, now: u64) -> Now {
+        Now {
+            monotonic: now + self.clock_offset,
+            wall: now,
+        }
+    }
+
+    pub(crate) fn raft(&self) -> Option<&Raft> {
+        self.running.as_ref().map(|running| &running.raft)
+    }
+
+    pub(crate) fn machine(&self) -> Option<&Machine> {
+        self.running.as_ref().map(|running| &running.machine)
+    }
+
+    /// When it wants to be woken, in the simulation's time.
+    pub(crate) fn deadline(&self) -> u64 {
+        let deadline = self.raft().map_or(u64::MAX, Raft::deadline);
+        deadline.saturating_sub(self.clock_offset)
+    }
+
+    pub(crate) fn step(&mut self, now: u64, input: Input) {
+        let time = self.time(now);
+        if let Some(running) = &mut self.running {
+            running.raft.step(time, input);
+        }
+    }
+
+    pub(crate) fn drain(
+        &mut self,
+        now: u64,
+        random: &mut Random,
+        weather: &Weather,
+        effects: &mut Effects,
+    ) {
+        let time = self.time(now);
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let outputs = running.raft.outputs(time);
+        effects.sends.extend(outputs.messages);
+        effects.events.extend(outputs.events);
+        let was_idle = running.tasks.is_empty();
+        running.tasks.extend(outputs.install.map(Task::Install));
+        match outputs.apply {
+            Apply::Nothing => {}
+            Apply::Entries(entries) => running.tasks.push_back(Task::Entries(entries)),
+            Apply::Stored { first, last } => running.tasks.push_back(Task::Stored { first, last }),
+        }
+        for (ticket, outcome) in outputs.proposed {
+            running.proposed(ticket, outcome, effects);
+        }
+        for (ticket, outcome) in outputs.reads {
+            match outcome {
+                Ok(index) => running.reads.push((index, ticket)),
+                Err(_) => effects.ended.push((ticket, Ending::NotApplied)),
+            }
+        }
+        running.serve_reads(effects);
+        for fetch in outputs.fetch {
+            let delay = random.between(10 * MICRO, 5 * MILLI);
+            effects.later.push((delay, Due::Fetched(fetch)));
+        }
+        for wanted in outputs.send_snapshot {
+            let snapshot = self.disk.newest_snapshot(&self.disk.logical);
+            let snapshot = snapshot
+                .expect("a log that begins later has a snapshot")
+                .clone();
+            running
+                .sending
+                .insert((wanted.to, wanted.transfer), snapshot);
+            effects.later.push((
+                random.below(5 * MILLI),
+                Due::Piece {
+                    to: wanted.to,
+                    transfer: wanted.transfer,
+                    offset: 0,
+                },
+            ));
+        }
+        for wanted in outputs.send_piece {
+            let (to, transfer, offset) = (wanted.to, wanted.transfer, wanted.offset);
+            effects.later.push((
+                random.below(MILLI),
+                Due::Piece {
+                    to,
+                    transfer,
+                    offset,
+                },
+            ));
+        }
+        for over in outputs.sent {
+            running.sending.remove(&(over.to, over.transfer));
+        }
+        for piece in outputs.pieces {
+            effects
+                .later
+                .push((random.below(5 * MILLI), Due::PieceStored(piece)));
+        }
+        if was_idle && !running.tasks.is_empty() {
+            let delay = self.apply_delay(now, random, weather);
+            effects.later.push((delay, Due::Applied));
+        }
+        if let Some(write) = outputs.write {
+            self.write(now, write, random, weather, effects);
+        }
+    }
+
+    fn write(
+        &mut self,
+        now: u64,
+        write: Write,
+        random: &mut Random,
+        weather: &Weather,
+        effects: &mut Effects,
+    ) {
+        if let Some(first) = write.entries.first() {
+            let before = self
+                .raft()
+                .and_then(|raft| raft.term_at(first.position.index - 1));
+            effects.written = Some((before, write.entries.clone()));
+        }
+        self.disk.submit(write);
+        self.flush(now, random, weather, effects);
+    }
+
+    fn flush(&mut self, now: u64, random: &mut Random, weather: &Weather, effects: &mut Effects) {
+        if !self.disk.begin_flush(weather.writes_per_flush) {
+            return;
+        }
+        let slow = now < self.slow_disk_until;
+        let most = if slow {
+            weather.slow_flush_max
+        } else {
+            weather.flush_max
+        };
+        let delay = random
+            .between(20 * MICRO, most)
+            .max(self.stuck_disk_until.saturating_sub(now));
+        effects.later.push((delay, Due::Flushed));
+    }
+
+    fn apply_delay(&self, now: u64, random: &mut Random, weather: &Weather) -> u64 {
+        let slow = now < self.slow_apply_until;
+        random.between(
+            MICRO,
+            if slow {
+                weather.slow_apply_max
+            } else {
+                weather.apply_max
+            },
+        )
+    }
+
+    /// Does what is due; true if the core was given something.
+    pub(crate) fn due(
+        &mut self,
+        now: u64,
+        due: Due,
+        random: &mut Random,
+        weather: &Weather,
+        effects: &mut Effects,
+    ) {
+        if self.running.is_none() {
+            return;
+        }
+        match due {
+            Due::Wake => self.step(now, Input::Wake),
+            Due::Drain => self.drain(now, random, weather, effects),
+            Due::Flushed => {
+                let write = self.disk.end_flush();
+                self.flush(now, random, weather, effects);
+                self.step(now, Input::Flushed { write });
+            }
+            Due::Applied => self.apply(now, random, weather, effects),
+            Due::Fetched(fetch) => {
+                let entries = self.read(&fetch);
+                self.step(
+                    now,
+                    Input::Fetched {
+                        to: fetch.to,
+                        entries,
+                    },
+                );
+            }
+            Due::SnapshotTaken(snapshot) => self.snapshot_taken(now, snapshot, random),
+            Due::Piece {
+                to,
+                transfer,
+                offset,
+            } => self.send_piece(now, to, transfer, offset, random, weather),
+            Due::PieceStored(piece) => {
+                let (from, transfer) = (piece.from, piece.piece.transfer);
+                let outcome = self.store(piece, random);
+                self.step(
+                    now,
+                    Input::PieceStored {
+                        from,
+                        transfer,
+                        outcome,
+                    },
+                );
+            }
+        }
+    }
+
+    fn read(&self, fetch: &Fetch) -> Vec<Entry> {
+        let mut bytes = 0;
+        let mut next = fetch.first;
+        let stored = self.disk.durable.entries.range(fetch.first..=fetch.last);
+        let wanted = stored.take_while(|(index, entry)| {
+            let fits = **index == next && (bytes == 0 || bytes + entry.bytes() <= fetch.bytes_max);
+            bytes += entry.bytes();
+            next += 1;
+            fits
+        });
+        wanted.map(|(_, entry)| entry.clone()).collect()
+    }
+
+    fn apply(&mut self, now: u64, random: &mut Random, weather: &Weather, effects: &mut Effects) {
+        let running = self.running.as_mut().expect("checked by the caller");
+        match running.tasks.pop_front().expect("a task was begun") {
+            Task::Entries(entries) => running.apply(entries, effects),
+            Task::Stored { first, last } => {
+                let stored = self.disk.durable.entries.range(first..=last);
+                let entries: Vec<Entry> = stored.map(|(_, entry)| entry.clone()).collect();
+                let replaced = running
+                    .tasks
+                    .iter()
+                    .any(|task| matches!(task, Task::Install(_)));
+                let is_whole = entries.len() as u64 == last + 1 - first;
+                assert!(is_whole || replaced, "{first}..={last} can't be read back");
+                if is_whole {
+                    running.apply(entries, effects);
+                }
+            }
+            Task::Install(base) => {
+                let replaced = running
+                    .tasks
+                    .iter()
+                    .any(|task| matches!(task, Task::Install(_)));
+                match self.disk.snapshots.get(&base.position.index) {
+                    Some(snapshot) => running.install(&base, snapshot, effects),
+                    None => assert!(replaced, "the snapshot to install is gone"),
+                }
+            }
+        }
+        running.serve_reads(effects);
+        let index = running.machine.position.index;
+        if index >= running.snapshot_taken + weather.snapshot_every {
+            running.snapshot_taken = index;
+            let base = Base {
+                position: running.machine.position,
+                membership: running.raft.membership().clone(),
+            };
+            let snapshot = running
+                .machine
+                .snapshot(base, random.between(0, weather.snapshot_bytes));
+            effects.later.push((
+                random.between(MICRO, 200 * MILLI),
+                Due::SnapshotTaken(snapshot),
+            ));
+        }
+        if !running.tasks.is_empty() {
+            let delay = self.apply_delay(now, random, weather);
+            effects.later.push((delay, Due::Applied));
+        }
+        self.step(now, Input::Applied { index });
+    }
+
+    fn snapshot_taken(&mut self, now: u64, snapshot: Snapshot, random: &mut Random) {
+        let index = snapshot.base.position.index;
+        self.disk.snapshots.insert(index, snapshot);
+        let keep = random.pick(&[0, 0, 1, 5, 30]);
+        self.step(
+            now,
+            Input::Compact {
+                index: index.saturating_sub(keep),
+            },
+        );
+    }
+
+    fn send_piece(
+        &mut self,
+        now: u64,
+        to: ReplicaId,
+        transfer: u64,
+        offset: u64,
+        random: &mut Random,
+        weather: &Weather,
+    ) {
+        let running = self.running.as_ref().expect("checked by the caller");
+        let Some(snapshot) = running.sending.get(&(to, transfer)) else {
+            return;
+        };
+        if random.chance(weather.loss / 10) {
+            return self.step(now, Input::SendFailed { to, transfer });
+        }
+        let from = offset as usize;
+        let end = (from + weather.piece_bytes as usize).min(snapshot.data.len());
+        let piece = little_raft_core::message::Snapshot {
+            transfer,
+            base: snapshot.base.clone(),
+            offset,
+            data: snapshot.data.slice(from..end),
+            done: end == snapshot.data.len(),
+        };
+        self.step(now, Input::SendPiece { to, piece });
+    }
+
+    fn store(&mut self, received: ReceivedPiece, random: &mut Random) -> PieceOutcome {
+        let running = self.running.as_mut().expect("checked by the caller");
+        let piece = received.piece;
+        if piece.offset == 0 {
+            running.receiving = Some((piece.transfer, Vec::new()));
+        }
+        let Some((_, data)) = running
+            .receiving
+            .as_mut()
+            .filter(|(transfer, _)| *transfer == piece.transfer)
+        else {
+            return PieceOutcome::Failed;
+        };
+        if data.len() as u64 != piece.offset {
+            return PieceOutcome::Stored(data.len() as u64);
+        }
+        data.extend_from_slice(&piece.data);
+        if !piece.done {
+            return PieceOutcome::Stored(data.len() as u64);
+        }
+        let snapshot = Snapshot {
+            base: piece.base.clone(),
+            data: std::mem::take(data).into(),
+        };
+        running.receiving = None;
+        if Machine::restore(&snapshot).is_none() || random.chance(20) {
+            return PieceOutcome::Failed;
+        }
+        self.disk
+            .snapshots
+            .insert(piece.base.position.index, snapshot);
+        PieceOutcome::Complete(piece.base)
+    }
+}
+
+impl Running {
+    fn proposed(&mut self, ticket: u64, outcome: Result<Position, Refusal>, effects: &mut Effects) {
+        let ending = match outcome {
+            Err(Refusal::Unknown) => Ending::Unknown,
+            Err(_) => Ending::NotApplied,
+            Ok(Position { index, term }) if index > self.machine.position.index => {
+                self.proposals
+                    .entry(index)
+                    .or_default()
+                    .push((term, ticket));
+                return;
+            }
+            Ok(position) => match self.applied.get(&position.index) {
+                None => Ending::Unknown,
+                Some(&term) => ending(position, term),
+            },
+        };
+        effects.ended.push((ticket, ending));
+    }
+
+    fn apply(&mut self, entries: Vec<Entry>, effects: &mut Effects) {
+        for entry in entries {
+            self.machine.apply(&entry);
+            effects.machines.push(self.machine);
+            let Position { index, term } = entry.position;
+            self.applied.insert(index, term);
+            for (proposed, waiting) in self.proposals.remove(&index).unwrap_or_default() {
+                assert!(
+                    proposed != term || ticket(&entry) == Some(waiting),
+                    "another's result"
+                );
+                let position = Position::new(index, proposed);
+                effects.ended.push((waiting, ending(position, term)));
+            }
+            effects.applied.push(entry);
+        }
+    }
+
+    /// What the snapshot covers was never seen: its outcome is unknown.
+    fn install(&mut self, base: &Base, snapshot: &Snapshot, effects: &mut Effects) {
+        assert_eq!(&snapshot.base, base, "another snapshot than promised");
+        assert!(
+            base.position.index >= self.machine.position.index,
+            "a snapshot rolls back"
+        );
+        self.machine = Machine::restore(snapshot).expect("it was checked when complete");
+        self.snapshot_taken = base.position.index;
+        effects.machines.push(self.machine);
+        let above = self.proposals.split_off(&(self.machine.position.index + 1));
+        let covered = std::mem::replace(&mut self.proposals, above);
+        let tickets = covered.into_values().flatten().map(|(_, ticket)| ticket);
+        effects
+            .ended
+            .extend(tickets.map(|ticket| (ticket, Ending::Unknown)));
+    }
+
+    fn serve_reads(&mut self, effects: &mut Effects) {
+        let applied = self.machine.position.index;
+        self.reads.retain(|&(index, ticket)| {
+            if index <= applied {
+                effects
+                    .ended
+                    .push((ticket, Ending::Read { index, applied }));
+            }
+            index > applied
+        });
+    }
+}
+
+fn ending(position: Position, applied: u64) -> Ending {
+    if position.term == applied {
+        Ending::Applied(position)
+    } else {
+        Ending::NotApplied
+    }
+}
+
+fn config() -> Config {
+    let identity = little_raft_core::Identity {
+        cluster: CLUSTER,
+        replica: ReplicaId(0),
+        incarnation: 0,
+        boot: 0,
+        founders: Vec::new(),
+    };
+    Config::new(&identity, 0)
+}

@@ -1,0 +1,157 @@
+//! One run from its seed to its report: a rough time, a half-mended one, a calm end.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::checks::{Violation, ensure};
+use crate::journal::Journal;
+use crate::weather::{MILLI, SECOND};
+use crate::world::World;
+
+/// How to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The fewest and the most replicas; each seed draws between them.
+    pub replicas: (u64, u64),
+    /// Whether to print all that happens.
+    pub trace: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            replicas: (1, 7),
+            trace: false,
+        }
+    }
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Its seed.
+    pub seed: u64,
+    /// How many replicas it had.
+    pub replicas: u64,
+    /// The hash over its whole event log.
+    pub hash: u64,
+    /// The lines of that log.
+    pub events: u64,
+    /// The nanoseconds that went by inside it.
+    pub virtual_nanos: u64,
+    /// Commands acknowledged to clients.
+    pub acknowledged: u64,
+    /// Reads served.
+    pub reads: u64,
+    /// Operations refused.
+    pub refused: u64,
+    /// Operations whose outcome stayed unknown.
+    pub unknown: u64,
+    /// The last index committed.
+    pub committed: u64,
+    /// What went wrong, if anything.
+    pub violation: Option<Violation>,
+}
+
+/// Runs one seed. A panic in the code under test is a violation too.
+pub fn simulate(seed: u64, options: &Options) -> Report {
+    let mut world = World::new(seed, options.replicas, Journal::new(options.trace));
+    let outcome = catch_unwind(AssertUnwindSafe(|| live(&mut world)));
+    let violation = match outcome {
+        Ok(outcome) => outcome.err(),
+        Err(panic) => Some(Violation {
+            invariant: "no panic",
+            what: text_of(&*panic),
+        }),
+    };
+    if options.trace && violation.is_some() {
+        for node in &world.nodes {
+            println!("{:?}", node.raft());
+        }
+    }
+    let operations = &world.checks.operations;
+    Report {
+        seed,
+        replicas: world.nodes.len() as u64,
+        hash: world.journal.hash(),
+        events: world.journal.lines(),
+        virtual_nanos: world.now,
+        acknowledged: operations.acknowledged,
+        reads: operations.reads,
+        refused: operations.refused,
+        unknown: operations.unknown,
+        committed: world.checks.committed.last(),
+        violation,
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
+    text.or(panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default()
+}
+
+fn live(world: &mut World) -> Result<(), Violation> {
+    world.run(world.weather.duration, |_| false)?;
+    half_mend(world)?;
+    commits_go_on(world, "half mended")?;
+    world.broken.clear();
+    world.calm()?;
+    commits_go_on(world, "calm")?;
+    all_agree(world)
+}
+
+/// Rule 14: a majority is up, connected and works; the others go on suffering.
+fn half_mend(world: &mut World) -> Result<(), Violation> {
+    let count = world.nodes.len() as u64;
+    let most = (count - 1) / 2;
+    let start = world.random.below(count);
+    let broken = world.random.between(0, most);
+    world.broken = (0..broken).map(|n| (start + n) % count + 1).collect();
+    world.calm()
+}
+
+/// What is still under way from rougher times may end first; then ten maximum election timeouts must do.
+fn commits_go_on(world: &mut World, when: &str) -> Result<(), Violation> {
+    world.journal.note(
+        world.now,
+        format_args!("{when}, but for {:?}", world.broken),
+    );
+    world.run(4 * SECOND, |_| false)?;
+    let bound = 10 * 2 * world.weather.timing.election.as_nanos() as u64;
+    let (before, until) = (world.checks.operations.acknowledged, world.now + bound);
+    while world.now < until {
+        for at in 0..world.nodes.len() {
+            if !world.broken.contains(&(at as u64 + 1)) {
+                world.operate(at, false)?;
+            }
+        }
+        if world.run(20 * MILLI, |world| {
+            world.checks.operations.acknowledged > before
+        })? {
+            return Ok(());
+        }
+    }
+    ensure(false, "liveness", || {
+        format!("nothing was committed within the bound when {when}")
+    })
+}
+
+/// In the end all machines are equal and all that began has ended.
+fn all_agree(world: &mut World) -> Result<(), Violation> {
+    world.weather.propose_every = 1_000 * SECOND;
+    world.run(SECOND, |_| false)?;
+    let equal = |world: &World| {
+        let mut machines = world.nodes.iter().map(|node| node.machine());
+        let first = machines.next().flatten();
+        let last = first.map_or(0, |machine| machine.position.index);
+        last == world.checks.committed.last() && machines.all(|machine| machine == first)
+    };
+    let is_equal = world.run(60 * SECOND, equal)?;
+    ensure(is_equal, "catching up", || {
+        let machines: Vec<_> = world.nodes.iter().map(|node| node.machine()).collect();
+        format!("after a calm minute the machines are {machines:?}")
+    })?;
+    world.run(2 * SECOND, |_| false)?;
+    world.check_open_reads()
+}

@@ -1,0 +1,179 @@
+//! How rough a run is: drawn once from the seed, so that each run is rough in its own way.
+
+use std::time::Duration;
+
+use little_raft_core::{Config, Timing};
+
+use crate::random::Random;
+
+pub(crate) const MICRO: u64 = 1_000;
+pub(crate) const MILLI: u64 = 1_000_000;
+pub(crate) const SECOND: u64 = 1_000_000_000;
+
+/// What can be done to a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    CrashOne,
+    CrashLeader,
+    CrashAll,
+    IsolateOne,
+    IsolateLeader,
+    Split,
+    OneWay,
+    Bridge,
+    Heal,
+    Pause,
+    PauseLeader,
+    SlowDisk,
+    StuckDisk,
+    SlowApply,
+    FullDisk,
+    Transfer,
+    Timing,
+    Storm,
+}
+
+const FAULTS: [Fault; 18] = [
+    Fault::CrashOne,
+    Fault::CrashLeader,
+    Fault::CrashAll,
+    Fault::IsolateOne,
+    Fault::IsolateLeader,
+    Fault::Split,
+    Fault::OneWay,
+    Fault::Bridge,
+    Fault::Heal,
+    Fault::Pause,
+    Fault::PauseLeader,
+    Fault::SlowDisk,
+    Fault::StuckDisk,
+    Fault::SlowApply,
+    Fault::FullDisk,
+    Fault::Transfer,
+    Fault::Timing,
+    Fault::Storm,
+];
+
+#[derive(Clone, Debug)]
+pub(crate) struct Weather {
+    pub(crate) replicas: u64,
+    pub(crate) timing: Timing,
+    /// So long faults go on.
+    pub(crate) duration: u64,
+    pub(crate) faults: Vec<Fault>,
+    /// The mean time between two faults.
+    pub(crate) fault_every: u64,
+    /// The longest a crashed replica stays down.
+    pub(crate) down_max: u64,
+    pub(crate) loss: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) stragglers: u64,
+    pub(crate) delay_max: u64,
+    pub(crate) straggle_max: u64,
+    pub(crate) flush_max: u64,
+    pub(crate) slow_flush_max: u64,
+    /// So many queued writes share a flush.
+    pub(crate) writes_per_flush: usize,
+    pub(crate) apply_max: u64,
+    pub(crate) slow_apply_max: u64,
+    /// In so many of a thousand cases outputs wait for more inputs.
+    pub(crate) lazy_drain: u64,
+    pub(crate) propose_every: u64,
+    pub(crate) payload_max: u64,
+    pub(crate) reads: u64,
+    pub(crate) snapshot_every: u64,
+    pub(crate) snapshot_bytes: u64,
+    pub(crate) piece_bytes: u64,
+    /// So many entries are in memory after a restart.
+    pub(crate) tail_max: u64,
+    message_bytes_max: usize,
+    in_flight_bytes_max: usize,
+    in_flight_messages_max: usize,
+    uncommitted_bytes_max: usize,
+    cache_bytes_max: usize,
+    apply_bytes_max: usize,
+}
+
+impl Weather {
+    pub(crate) fn draw(random: &mut Random, replicas: (u64, u64)) -> Self {
+        let usual = [1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7];
+        let allowed: Vec<u64> = usual
+            .into_iter()
+            .chain(replicas.0..=replicas.1)
+            .filter(|n| (replicas.0..=replicas.1).contains(n))
+            .collect();
+        let mut faults = FAULTS.to_vec();
+        faults.retain(|_| random.chance(500));
+        let rough = random.pick(&[0, 1, 1, 2]);
+        let size = |random: &mut Random, small: &[usize]| {
+            if random.chance(500) {
+                random.pick(small)
+            } else {
+                1 << 20
+            }
+        };
+        Self {
+            replicas: random.pick(&allowed),
+            timing: draw_timing(random),
+            duration: random.between(5, 20) * SECOND,
+            faults,
+            fault_every: random.pick(&[50, 150, 400, 1_000]) * MILLI,
+            down_max: random.pick(&[100, 800, 3_000]) * MILLI,
+            loss: random.pick(&[0, 2, 20, 100]) * rough,
+            duplicates: random.pick(&[0, 5, 50, 200]) * rough,
+            stragglers: random.pick(&[0, 5, 30, 100]) * rough,
+            delay_max: random.pick(&[300, 2_000, 10_000]) * MICRO,
+            straggle_max: random.pick(&[20, 300, 2_000]) * MILLI,
+            flush_max: random.pick(&[100, 2_000, 10_000]) * MICRO,
+            slow_flush_max: random.pick(&[30, 300, 900]) * MILLI,
+            writes_per_flush: random.pick(&[1, 3, 1_000]),
+            apply_max: random.pick(&[50, 1_000]) * MICRO,
+            slow_apply_max: random.pick(&[30, 300]) * MILLI,
+            lazy_drain: random.pick(&[0, 100, 600]),
+            propose_every: random.pick(&[500, 4_000, 20_000, 200_000]) * MICRO,
+            payload_max: random.pick(&[8, 100, 2_000]),
+            reads: random.pick(&[0, 200, 500]),
+            snapshot_every: random.pick(&[3, 20, 100, 100_000]),
+            snapshot_bytes: random.pick(&[0, 300, 3_000]),
+            piece_bytes: random.pick(&[100, 1_000, 100_000]),
+            tail_max: random.pick(&[0, 3, 100_000]),
+            message_bytes_max: size(random, &[1, 200, 1_000]),
+            in_flight_bytes_max: size(random, &[1, 500, 4_000]),
+            in_flight_messages_max: size(random, &[1, 2, 10]),
+            uncommitted_bytes_max: size(random, &[500, 5_000]),
+            cache_bytes_max: size(random, &[0, 300, 3_000]),
+            apply_bytes_max: size(random, &[1, 200]),
+        }
+    }
+
+    pub(crate) fn limit(&self, config: Config) -> Config {
+        Config {
+            message_bytes_max: self.message_bytes_max,
+            in_flight_bytes_max: self.in_flight_bytes_max,
+            in_flight_messages_max: self.in_flight_messages_max,
+            uncommitted_bytes_max: self.uncommitted_bytes_max,
+            cache_bytes_max: self.cache_bytes_max,
+            apply_bytes_max: self.apply_bytes_max,
+            timing: self.timing,
+            ..config
+        }
+    }
+
+    /// The sky clears: what is left are small delays.
+    pub(crate) fn calm(&mut self) {
+        self.loss = 0;
+        self.duplicates = 0;
+        self.stragglers = 0;
+        self.delay_max = self.delay_max.min(2 * MILLI);
+        self.flush_max = self.flush_max.min(2 * MILLI);
+        self.apply_max = self.apply_max.min(100 * MICRO);
+    }
+}
+
+pub(crate) fn draw_timing(random: &mut Random) -> Timing {
+    let election = random.pick(&[100, 200, 400]);
+    Timing {
+        heartbeat: Duration::from_millis(election / random.pick(&[2, 4, 8])),
+        election: Duration::from_millis(election),
+    }
+}

@@ -1,0 +1,390 @@
+//! The whole cluster in one thread: what happens next, and who does it.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use little_raft_core::{Codec, Input, Message, ReplicaId, State};
+
+use crate::checks::{Checks, Operation, Violation, ensure};
+use crate::journal::Journal;
+use crate::machine::checksum;
+use crate::network::Network;
+use crate::node::{Due, Effects, Node};
+use crate::random::Random;
+use crate::weather::{MICRO, MILLI, SECOND, Weather};
+
+/// Something that will happen.
+#[derive(Debug)]
+enum Happening {
+    Arrives { to: u64, bytes: Bytes },
+    Unreachable { at: u64, peer: u64 },
+    Due { at: u64, boot: u64, due: Due },
+    Restart { at: u64 },
+    Client,
+    Fault,
+}
+
+/// Ordered by time, then by when it was planned.
+#[derive(Debug)]
+struct Planned {
+    at: u64,
+    number: u64,
+    what: Happening,
+}
+
+impl PartialEq for Planned {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Planned {}
+
+impl PartialOrd for Planned {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Planned {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) now: u64,
+    pub(crate) random: Random,
+    pub(crate) weather: Weather,
+    pub(crate) journal: Journal,
+    pub(crate) network: Network,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) checks: Checks,
+    /// Until then faults go on and clients speak to everybody.
+    pub(crate) is_rough: bool,
+    /// Replicas that stay broken while the others are calm.
+    pub(crate) broken: BTreeSet<u64>,
+    wakes: Vec<u64>,
+    planned: BinaryHeap<Reverse<Planned>>,
+    plans: u64,
+    tickets: u64,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, replicas: (u64, u64), journal: Journal) -> Self {
+        let mut random = Random::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51ed);
+        let weather = Weather::draw(&mut random, replicas);
+        let mut world = Self {
+            now: SECOND,
+            random,
+            journal,
+            network: Network::default(),
+            nodes: (1..=weather.replicas)
+                .map(|id| Node::new(id, weather.replicas))
+                .collect(),
+            checks: Checks::default(),
+            is_rough: true,
+            broken: BTreeSet::new(),
+            wakes: vec![u64::MAX; weather.replicas as usize],
+            planned: BinaryHeap::new(),
+            plans: 0,
+            tickets: 0,
+            weather,
+        };
+        world.journal.note(0, format_args!("{:?}", world.weather));
+        for at in 0..world.nodes.len() {
+            world.plan(0, Happening::Restart { at: at as u64 });
+        }
+        world.plan(0, Happening::Client);
+        world.plan(SECOND, Happening::Fault);
+        world
+    }
+
+    fn plan(&mut self, after: u64, what: Happening) {
+        self.plans += 1;
+        let planned = Planned {
+            at: self.now + after,
+            number: self.plans,
+            what,
+        };
+        self.planned.push(Reverse(planned));
+    }
+
+    /// Goes on for so long, or until `done` says so.
+    pub(crate) fn run(
+        &mut self,
+        time: u64,
+        done: impl Fn(&Self) -> bool,
+    ) -> Result<bool, Violation> {
+        let until = self.now + time;
+        while !done(self) {
+            let next = self
+                .planned
+                .peek()
+                .map_or(u64::MAX, |Reverse(planned)| planned.at);
+            if next > until {
+                self.now = until;
+                return Ok(false);
+            }
+            let Reverse(planned) = self.planned.pop().expect("it was there");
+            self.now = planned.at;
+            self.happen(planned.what)?;
+        }
+        Ok(true)
+    }
+
+    fn happen(&mut self, what: Happening) -> Result<(), Violation> {
+        let at = match &what {
+            Happening::Arrives { to, .. } => to - 1,
+            Happening::Unreachable { at, .. } | Happening::Due { at, .. } => *at,
+            Happening::Restart { at } => return self.restart(*at as usize),
+            Happening::Client => return self.client(),
+            Happening::Fault => {
+                let every = self.random.between(1, 2 * self.weather.fault_every);
+                self.plan(every, Happening::Fault);
+                return self.fault();
+            }
+        } as usize;
+        let node = &self.nodes[at];
+        if node.raft().is_none() {
+            return Ok(());
+        }
+        if self.now < node.paused_until {
+            self.plan(node.paused_until - self.now, what);
+            return Ok(());
+        }
+        match what {
+            Happening::Arrives { bytes, .. } => self.arrive(at, bytes),
+            Happening::Unreachable { peer, .. } => {
+                self.input(at, Input::Unreachable(ReplicaId(peer)))
+            }
+            Happening::Due { boot, due, .. } if boot == node.boot => self.due(at, due),
+            _ => Ok(()),
+        }
+    }
+
+    fn arrive(&mut self, at: usize, bytes: Bytes) -> Result<(), Violation> {
+        let message = Message::from_bytes(bytes).expect("what was encoded decodes");
+        self.journal
+            .note(self.now, format_args!("{} hears {message:?}", at + 1));
+        self.input(at, Input::Message(message))
+    }
+
+    /// Gives the core an input; its outputs are drained now, or after more inputs.
+    pub(crate) fn input(&mut self, at: usize, input: Input) -> Result<(), Violation> {
+        self.nodes[at].step(self.now, input);
+        self.finish(at, Effects::default())
+    }
+
+    fn due(&mut self, at: usize, due: Due) -> Result<(), Violation> {
+        if let Due::Wake = due {
+            self.wakes[at] = u64::MAX;
+        }
+        self.journal
+            .note(self.now, format_args!("{} {due:?}", at + 1));
+        let mut effects = Effects::default();
+        self.nodes[at].due(self.now, due, &mut self.random, &self.weather, &mut effects);
+        self.finish(at, effects)
+    }
+
+    fn finish(&mut self, at: usize, mut effects: Effects) -> Result<(), Violation> {
+        if self.random.chance(self.weather.lazy_drain) {
+            effects
+                .later
+                .push((self.random.below(300 * MICRO), Due::Drain));
+        } else {
+            self.nodes[at].drain(self.now, &mut self.random, &self.weather, &mut effects);
+        }
+        self.report(at, &effects);
+        self.checks.stepped(&self.nodes, at, &effects)?;
+        let boot = self.nodes[at].boot;
+        for (after, due) in effects.later {
+            self.plan(
+                after,
+                Happening::Due {
+                    at: at as u64,
+                    boot,
+                    due,
+                },
+            );
+        }
+        for message in effects.sends {
+            self.send(message);
+        }
+        let deadline = self.nodes[at].deadline().max(self.now);
+        if deadline < self.wakes[at] && deadline < 1 << 60 {
+            self.wakes[at] = deadline;
+            let due = Due::Wake;
+            self.plan(
+                deadline - self.now,
+                Happening::Due {
+                    at: at as u64,
+                    boot,
+                    due,
+                },
+            );
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, at: usize, effects: &Effects) {
+        for event in &effects.events {
+            self.journal
+                .note(self.now, format_args!("{} {event:?}", at + 1));
+        }
+        for (ticket, ending) in &effects.ended {
+            self.journal.note(
+                self.now,
+                format_args!("{} ends {ticket}: {ending:?}", at + 1),
+            );
+        }
+    }
+
+    fn send(&mut self, message: Message) {
+        let (from, to) = (message.from.0, message.to.0);
+        let bytes = message.to_bytes();
+        assert_eq!(
+            Message::from_bytes(bytes.clone()).as_ref(),
+            Ok(&message),
+            "codec"
+        );
+        self.garble(&bytes);
+        let fate = self
+            .network
+            .fate(self.now, (from, to), &mut self.random, &self.weather);
+        for after in fate.arrivals {
+            self.plan(
+                after,
+                Happening::Arrives {
+                    to,
+                    bytes: bytes.clone(),
+                },
+            );
+        }
+        if let Some(after) = fate.unreachable {
+            self.plan(
+                after,
+                Happening::Unreachable {
+                    at: from - 1,
+                    peer: to,
+                },
+            );
+        }
+    }
+
+    /// Rule 11: nothing that comes from outside panics. Frames are checksummed, so that it goes no further.
+    fn garble(&mut self, bytes: &Bytes) {
+        if self.random.chance(5) {
+            let mut garbled = BytesMut::from(&bytes[..]);
+            let at = self.random.below(garbled.len() as u64) as usize;
+            garbled[at] ^= 1 << self.random.below(8);
+            garbled.truncate(bytes.len() - self.random.below(bytes.len() as u64 / 2) as usize);
+            let _ = Message::from_bytes(garbled.freeze());
+        }
+    }
+
+    fn restart(&mut self, at: usize) -> Result<(), Violation> {
+        if self.nodes[at].raft().is_some() {
+            return Ok(());
+        }
+        self.journal
+            .note(self.now, format_args!("{} starts", at + 1));
+        self.wakes[at] = u64::MAX;
+        self.nodes[at].start(self.now, &mut self.random, &self.weather);
+        self.finish(at, Effects::default())
+    }
+
+    pub(crate) fn crash(&mut self, at: usize, down: u64) {
+        if self.nodes[at].raft().is_none() {
+            return;
+        }
+        self.journal
+            .note(self.now, format_args!("{} crashes", at + 1));
+        self.nodes[at].crash(&mut self.random);
+        self.checks.operations.lost(at as u64 + 1);
+        self.plan(down, Happening::Restart { at: at as u64 });
+    }
+
+    fn client(&mut self) -> Result<(), Violation> {
+        let every = self.random.between(1, 2 * self.weather.propose_every);
+        self.plan(every, Happening::Client);
+        self.checks
+            .operations
+            .expire(self.now.saturating_sub(10 * SECOND));
+        let at = self.random.below(self.nodes.len() as u64) as usize;
+        let is_read = self.random.chance(self.weather.reads);
+        self.operate(at, is_read)
+    }
+
+    /// A client asks a replica for something, if it is up.
+    pub(crate) fn operate(&mut self, at: usize, is_read: bool) -> Result<(), Violation> {
+        let node = &self.nodes[at];
+        if node.raft().is_none() || self.now < node.paused_until {
+            return Ok(());
+        }
+        self.tickets += 1;
+        let ticket = self.tickets;
+        let operation = Operation {
+            is_read,
+            replica: node.id.0,
+            began: self.now,
+            floor: self.checks.committed.last(),
+        };
+        self.checks.operations.open.insert(ticket, operation);
+        self.journal.note(
+            self.now,
+            format_args!("{} is asked {ticket}: {operation:?}", at + 1),
+        );
+        if is_read {
+            return self.input(at, Input::Read { ticket });
+        }
+        let mut payload = BytesMut::new();
+        payload.put_u64_le(ticket);
+        payload.resize(
+            8 + self.random.below(self.weather.payload_max) as usize,
+            ticket as u8,
+        );
+        let payload = payload.freeze();
+        let checksum = checksum(&payload);
+        self.input(
+            at,
+            Input::Propose {
+                ticket,
+                checksum,
+                payload,
+            },
+        )
+    }
+
+    /// The replica that leads the highest term.
+    pub(crate) fn leader(&self) -> Option<usize> {
+        let led = |node: &Node| {
+            let raft = node.raft().filter(|raft| raft.state() == State::Leader);
+            raft.map(|raft| raft.term())
+        };
+        let leaders = (0..self.nodes.len()).filter_map(|at| Some((led(&self.nodes[at])?, at)));
+        leaders.max().map(|(_, at)| at)
+    }
+
+    pub(crate) fn check_open_reads(&self) -> Result<(), Violation> {
+        let open = self
+            .checks
+            .operations
+            .open
+            .iter()
+            .find(|(_, open)| open.is_read);
+        ensure(open.is_none(), "whatever began ends", || {
+            format!("{open:?} never ended")
+        })
+    }
+
+    /// Starts what is down.
+    pub(crate) fn start_all(&mut self) -> Result<(), Violation> {
+        (0..self.nodes.len()).try_for_each(|at| self.restart(at))
+    }
+
+    pub(crate) fn some_time(&mut self) -> u64 {
+        self.random.pick(&[20, 300, 1_500, 4_000]) * MILLI
+    }
+}
