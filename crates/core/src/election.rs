@@ -128,7 +128,9 @@ impl Raft {
             granted,
             promise: 0,
         };
-        self.mail.send(from, self.hard.term, Body::VoteReply(reply));
+        // A grant is said in the asker's term: from a voter that is behind, it would be dropped as old.
+        let term = term.max(self.hard.term);
+        self.mail.send(from, term, Body::VoteReply(reply));
     }
 
     /// Rule 6, stickiness: a live leader was heard within the least election timeout.

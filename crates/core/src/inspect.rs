@@ -99,7 +99,11 @@ impl Raft {
     fn count_times_from_now(&mut self) {
         let now = self.now.monotonic;
         let past = |time: &mut u64| *time = now.saturating_sub(*time);
-        let future = |time: &mut u64| *time = time.saturating_sub(now);
+        let future = |time: &mut u64| {
+            if *time != u64::MAX {
+                *time = time.saturating_sub(now);
+            }
+        };
         past(&mut self.contact);
         future(&mut self.election_at);
         future(&mut self.beat_at);

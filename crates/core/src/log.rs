@@ -238,3 +238,7 @@ impl Log {
         )
     }
 }
+
+#[cfg(test)]
+#[path = "tests/log.rs"]
+mod tests;

@@ -294,7 +294,7 @@ impl World {
             Some(voters) if !voters.is_empty() => voters.iter().map(|id| number(id)).collect(),
             _ => self.machines.keys().copied().collect(),
         };
-        self.in_voice(Voice::Nothing, |world| world.elect(id, &voters));
+        self.in_voice(Voice::Answers, |world| world.elect(id, &voters));
         let term = self.machine(id).raft().term();
         self.say(format!("{id} leads term {term}"));
     }

@@ -14,6 +14,8 @@ pub enum Voice {
     All,
     /// Neither messages nor writes.
     Decisions,
+    /// Only how proposals and reads end.
+    Answers,
     Nothing,
 }
 
@@ -73,22 +75,22 @@ impl Default for World {
 }
 
 impl World {
-    /// What was written down since the last call; a line that repeats is written once.
+    /// What was written down since the last call; a message that repeats is written once.
     pub fn take_transcript(&mut self) -> Vec<String> {
         let lines = std::mem::take(&mut self.transcript);
-        let count = |line: &String| lines.iter().filter(|other| *other == line).count();
-        let mut said = Vec::new();
+        let mut said: Vec<(&String, usize)> = Vec::new();
         for line in &lines {
-            let times = count(line);
-            let line = match times {
-                1 => line.clone(),
-                times => format!("{line}  ({times} times)"),
-            };
-            if times == 1 || !said.contains(&line) {
-                said.push(line);
+            let before = said.iter_mut().find(|(other, _)| *other == line);
+            match before {
+                Some((_, times)) if line.contains(" -> ") => *times += 1,
+                _ => said.push((line, 1)),
             }
         }
-        said
+        let said = said.into_iter().map(|(line, times)| match times {
+            1 => line.clone(),
+            times => format!("{line}  ({times} times)"),
+        });
+        said.collect()
     }
 
     pub fn machine(&mut self, id: u64) -> &mut Machine {
@@ -97,6 +99,12 @@ impl World {
     }
 
     pub fn say(&mut self, line: String) {
+        if matches!(self.voice, Voice::All | Voice::Decisions) {
+            self.transcript.push(line);
+        }
+    }
+
+    fn say_answer(&mut self, line: String) {
         if self.voice != Voice::Nothing {
             self.transcript.push(line);
         }
@@ -141,14 +149,14 @@ impl World {
         }
         for (ticket, answer) in outputs.proposed {
             let what = self.tickets[ticket as usize].clone();
-            self.say(match answer {
+            self.say_answer(match answer {
                 Ok(position) => format!("{id} proposed {what} at {position}"),
                 Err(refusal) => format!("{id} proposed {what}: {refusal}"),
             });
         }
         for (ticket, answer) in outputs.reads {
             let what = self.tickets[ticket as usize].clone();
-            self.say(match answer {
+            self.say_answer(match answer {
                 Ok(index) => format!("{id} reads {what} once {index} is applied"),
                 Err(refusal) => format!("{id} reads {what}: {refusal}"),
             });

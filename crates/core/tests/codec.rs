@@ -1,0 +1,380 @@
+//! The bytes of messages, entries and all that a log holds: complete, stable, and safe to read from anybody.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use little_raft_core::message::{
+    Append, AppendOutcome, AppendReply, Ballot, Body, Forward, ForwardReply, Read, ReadReply,
+    Snapshot, SnapshotOutcome, SnapshotReply, Vote, VoteReply,
+};
+use little_raft_core::{
+    Base, Codec, DecodeError, Entry, EntryKind, HardState, Identity, Member, Membership, Message,
+    Position, ReplicaId, Role,
+};
+
+/// A small generator of anything.
+struct Any(u64);
+
+impl Any {
+    fn number(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        // Small ones, large ones, and the ends.
+        match self.0 % 5 {
+            0 => 0,
+            1 => u64::MAX,
+            2 => self.0 >> 56,
+            _ => self.0,
+        }
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.number() % bound
+    }
+
+    fn truth(&mut self) -> bool {
+        self.below(2) == 1
+    }
+
+    fn maybe<T>(&mut self, make: impl Fn(&mut Self) -> T) -> Option<T> {
+        self.truth().then(|| make(self))
+    }
+
+    fn some<T>(&mut self, make: impl Fn(&mut Self) -> T) -> Vec<T> {
+        (0..self.below(4)).map(|_| make(self)).collect()
+    }
+
+    fn id(&mut self) -> ReplicaId {
+        ReplicaId(self.number())
+    }
+
+    fn position(&mut self) -> Position {
+        Position::new(self.number(), self.number())
+    }
+
+    fn payload(&mut self) -> Bytes {
+        let length = self.below(40);
+        (0..length).map(|_| self.number() as u8).collect()
+    }
+
+    fn entry(&mut self) -> Entry {
+        let kinds = [EntryKind::Noop, EntryKind::Command];
+        Entry {
+            position: self.position(),
+            kind: kinds[self.below(2) as usize],
+            time: self.number(),
+            checksum: self.number() as u32,
+            payload: self.payload(),
+        }
+    }
+
+    fn role(&mut self) -> Role {
+        [Role::Voter, Role::Learner][self.below(2) as usize]
+    }
+
+    fn member(&mut self) -> Member {
+        Member {
+            id: self.id(),
+            incarnation: self.maybe(Self::number),
+            address: ["", "localhost:7001", "größe:1"][self.below(3) as usize].to_owned(),
+            role: self.role(),
+            next_role: self.role(),
+            promote_when_caught_up: self.truth(),
+        }
+    }
+
+    fn base(&mut self) -> Base {
+        Base {
+            position: self.position(),
+            membership: Membership {
+                version: self.number(),
+                incoming: self.some(Self::id),
+                outgoing: self.some(Self::id),
+                members: self.some(Self::member),
+            },
+        }
+    }
+
+    fn ballot(&mut self) -> Ballot {
+        [Ballot::Pre, Ballot::Real, Ballot::Transfer][self.below(3) as usize]
+    }
+
+    fn body(&mut self) -> Body {
+        match self.below(11) {
+            0 => Body::Vote(Vote {
+                number: self.number(),
+                ballot: self.ballot(),
+                last: self.position(),
+            }),
+            1 => Body::VoteReply(VoteReply {
+                number: self.number(),
+                ballot: self.ballot(),
+                granted: self.truth(),
+                promise: self.number(),
+            }),
+            2 => Body::Append(Append {
+                number: self.number(),
+                sent: self.number(),
+                round: self.number(),
+                prev: self.position(),
+                committed: self.number(),
+                entries: self.some(Self::entry),
+            }),
+            3 => Body::AppendReply(AppendReply {
+                number: self.number(),
+                sent: self.number(),
+                round: self.number(),
+                promise: self.number(),
+                outcome: match self.truth() {
+                    true => AppendOutcome::Matched(self.number()),
+                    false => AppendOutcome::Rejected {
+                        prev: self.number(),
+                        hint: self.position(),
+                    },
+                },
+            }),
+            4 => Body::Snapshot(Snapshot {
+                transfer: self.number(),
+                base: self.base(),
+                offset: self.number(),
+                data: self.payload(),
+                done: self.truth(),
+            }),
+            5 => Body::SnapshotReply(SnapshotReply {
+                transfer: self.number(),
+                outcome: match self.below(3) {
+                    0 => SnapshotOutcome::Stored(self.number()),
+                    1 => SnapshotOutcome::Installed,
+                    _ => SnapshotOutcome::Refused,
+                },
+            }),
+            6 => Body::Forward(Forward {
+                sequence: self.number(),
+                checksum: self.number() as u32,
+                payload: self.payload(),
+            }),
+            7 => Body::ForwardReply(ForwardReply {
+                sequence: self.number(),
+                position: self.maybe(Self::position),
+            }),
+            8 => Body::Read(Read {
+                number: self.number(),
+            }),
+            9 => Body::ReadReply(ReadReply {
+                number: self.number(),
+                index: self.number(),
+            }),
+            _ => Body::Campaign,
+        }
+    }
+
+    fn message(&mut self) -> Message {
+        Message {
+            cluster: self.number(),
+            group: self.number(),
+            from: self.id(),
+            to: self.id(),
+            from_incarnation: self.number(),
+            to_incarnation: self.maybe(Self::number),
+            boot: self.number(),
+            term: self.number(),
+            body: self.body(),
+        }
+    }
+}
+
+fn comes_back<T: Codec + PartialEq + std::fmt::Debug>(value: &T) {
+    let bytes = value.to_bytes();
+    assert_eq!(T::from_bytes(bytes.clone()).as_ref(), Ok(value));
+    let mut trailing = BytesMut::from(&bytes[..]);
+    trailing.put_u8(0);
+    assert_eq!(
+        T::from_bytes(trailing.freeze()),
+        Err(DecodeError::Trailing(1))
+    );
+}
+
+#[test]
+fn what_is_encoded_comes_back() {
+    let mut any = Any(1);
+    for _ in 0..3000 {
+        comes_back(&any.message());
+        comes_back(&any.entry());
+        comes_back(&any.base());
+        comes_back(&HardState {
+            term: any.number(),
+            vote: any.maybe(Any::id),
+            committed: any.number(),
+        });
+        comes_back(&Identity {
+            cluster: any.number(),
+            replica: any.id(),
+            incarnation: any.number(),
+            boot: any.number(),
+            founders: any.some(Any::member),
+        });
+    }
+}
+
+#[test]
+fn a_message_is_no_longer_than_it_says() {
+    let mut any = Any(2);
+    for _ in 0..3000 {
+        let message = any.message();
+        assert!(
+            message.to_bytes().len() <= message.bytes(),
+            "{} > {}: {message:?}",
+            message.to_bytes().len(),
+            message.bytes()
+        );
+    }
+}
+
+#[test]
+fn truncated_bytes_are_an_error() {
+    let mut any = Any(3);
+    for _ in 0..300 {
+        let bytes = any.message().to_bytes();
+        for length in 0..bytes.len() {
+            let cut = Message::from_bytes(bytes.slice(..length));
+            assert!(matches!(cut, Err(DecodeError::Short(_))), "{cut:?}");
+        }
+    }
+}
+
+#[test]
+fn flipped_bits_never_panic() {
+    let mut any = Any(4);
+    for _ in 0..200 {
+        let bytes = any.message().to_bytes();
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let _ = Message::from_bytes(flipped.into());
+        }
+    }
+}
+
+#[test]
+fn noise_never_panics() {
+    let mut any = Any(5);
+    for _ in 0..20_000 {
+        let mut noise: Vec<u8> = (0..any.below(120)).map(|_| any.number() as u8).collect();
+        let _ = Entry::from_bytes(noise.clone().into());
+        let _ = Identity::from_bytes(noise.clone().into());
+        if let Some(version) = noise.first_mut() {
+            *version = Message::VERSION;
+        }
+        let _ = Message::from_bytes(noise.into());
+    }
+}
+
+fn golden_entry() -> Entry {
+    Entry {
+        position: Position::new(5, 2),
+        kind: EntryKind::Command,
+        time: 0x0102_0304_0506_0708,
+        checksum: 0xaabb_ccdd,
+        payload: Bytes::from_static(b"x=1"),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A change of these bytes is a change of the format: old logs and other versions no longer understand each other.
+#[test]
+fn the_bytes_of_an_entry_are_these() {
+    let expected = concat!(
+        "0200000000000000", // term
+        "0500000000000000", // index
+        "01",               // kind
+        "00",               // flags
+        "0807060504030201", // time
+        "ddccbbaa",         // checksum
+        "00000000",         // extensions
+        "03000000",         // payload
+        "783d31",
+    );
+    assert_eq!(hex(&golden_entry().to_bytes()), expected);
+}
+
+#[test]
+fn the_bytes_of_a_message_are_these() {
+    let message = Message {
+        cluster: 9,
+        group: 1,
+        from: ReplicaId(2),
+        to: ReplicaId(3),
+        from_incarnation: 0xf0,
+        to_incarnation: Some(0xf1),
+        boot: 4,
+        term: 7,
+        body: Body::Append(Append {
+            number: 0x11,
+            sent: 0x12,
+            round: 0x13,
+            prev: Position::new(4, 1),
+            committed: 3,
+            entries: vec![golden_entry()],
+        }),
+    };
+    let numbers = |numbers: &[u64]| -> String {
+        let bytes = numbers.iter().map(|number| hex(&number.to_le_bytes()));
+        bytes.collect()
+    };
+    let expected = [
+        "01".to_owned(),                     // version
+        numbers(&[9, 1, 2, 3, 0xf0]),        // cluster, group, from, to, from_incarnation
+        "01".to_owned() + &numbers(&[0xf1]), // to_incarnation
+        numbers(&[4, 7]),                    // boot, term
+        "03".to_owned(),                     // an append
+        numbers(&[0x11, 0x12, 0x13]),        // number, sent, round
+        numbers(&[1, 4, 3]),                 // prev: term, index; committed
+        "01000000".to_owned(),               // one entry
+        hex(&golden_entry().to_bytes()),
+    ];
+    assert_eq!(hex(&message.to_bytes()), expected.concat());
+}
+
+#[test]
+fn what_is_unknown_is_said_by_name() {
+    let mut entry = golden_entry().to_bytes().to_vec();
+    entry[16] = 77;
+    let error = Entry::from_bytes(entry.clone().into()).unwrap_err();
+    assert_eq!(error, DecodeError::Unknown("entry kind", 77));
+    assert_eq!(
+        error.to_string(),
+        "unknown entry kind 77: written by a newer version, or damaged"
+    );
+    (entry[16], entry[17]) = (1, 1);
+    let error = Entry::from_bytes(entry.into()).unwrap_err();
+    assert_eq!(error, DecodeError::Unknown("entry flags", 1));
+
+    let mut message = Any(6).message().to_bytes().to_vec();
+    message[0] = 99;
+    let error = Message::from_bytes(message.into()).unwrap_err();
+    assert_eq!(error, DecodeError::Unknown("message version", 99));
+}
+
+#[test]
+fn extensions_of_a_later_version_are_skipped() {
+    let bytes = golden_entry().to_bytes();
+    let mut extended = BytesMut::from(&bytes[..30]);
+    extended.put_u32_le(2);
+    extended.put_slice(b"??");
+    extended.put_slice(&bytes[34..]);
+    assert_eq!(Entry::from_bytes(extended.freeze()), Ok(golden_entry()));
+}
+
+#[test]
+fn a_payload_shares_the_memory_it_was_read_from() {
+    let bytes = golden_entry().to_bytes();
+    let entry = Entry::from_bytes(bytes.clone()).unwrap();
+    let end = bytes.as_ptr_range().end;
+    assert_eq!(
+        entry.payload.as_ptr_range().end,
+        end,
+        "the payload was copied"
+    );
+}

@@ -1,0 +1,305 @@
+//! What scripts can't say in a few lines: counts, orders, and states compared.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use little_raft_core::message::{Body, VoteReply};
+use little_raft_core::{
+    Apply, Base, Config, Entry, EntryKind, HardState, Identity, Input, Member, Membership, Message,
+    Now, Outputs, Position, Raft, ReplicaId, Restored, State, Timing,
+};
+
+fn config(id: u64) -> Config {
+    let founders = (1..=3).map(|id| Member::voter(id, "")).collect();
+    let identity = Identity {
+        cluster: 9,
+        replica: ReplicaId(id),
+        incarnation: 100 + id,
+        boot: 1,
+        founders,
+    };
+    Config::new(&identity, 0)
+}
+
+/// One replica of three, whose entries have these terms.
+fn replica(id: u64, terms: &[u64], now: Now) -> Raft {
+    let mut runs: Vec<Position> = Vec::new();
+    let mut tail = Vec::new();
+    for (&term, index) in terms.iter().zip(1..) {
+        let position = Position::new(index, term);
+        if runs.last().is_none_or(|run| run.term < term) {
+            runs.push(position);
+        }
+        tail.push(Entry {
+            position,
+            kind: EntryKind::Command,
+            time: 0,
+            checksum: 0,
+            payload: Bytes::new(),
+        });
+    }
+    let members = (1..=3).map(|id| Member::voter(id, ""));
+    let restored = Restored {
+        hard_state: HardState {
+            term: terms.last().copied().unwrap_or(0),
+            ..HardState::default()
+        },
+        base: Base {
+            position: Position::default(),
+            membership: Membership::founders(members),
+        },
+        terms: runs,
+        last: terms.len() as u64,
+        tail,
+    };
+    Raft::new(config(id), restored, now).expect("a timing that works")
+}
+
+fn at(monotonic: u64) -> Now {
+    Now { monotonic, wall: 5 }
+}
+
+/// Flushes and applies at once, until nothing more is asked for; answers the messages.
+fn drain(raft: &mut Raft, now: Now) -> Vec<Message> {
+    let mut messages = Vec::new();
+    loop {
+        let Outputs {
+            messages: sent,
+            write,
+            apply,
+            ..
+        } = raft.outputs(now);
+        let is_more = write.is_some() || apply != Apply::Nothing;
+        messages.extend(sent);
+        if let Some(write) = write {
+            let write = write.number;
+            raft.step(now, Input::Flushed { write });
+        }
+        if let Apply::Entries(entries) = apply {
+            let index = entries.last().expect("never none").position.index;
+            raft.step(now, Input::Applied { index });
+        }
+        raft.check_invariants();
+        if !is_more {
+            return messages;
+        }
+    }
+}
+
+/// Lets it campaign, with the third replica's votes; answers what it sends as a leader.
+fn elect(raft: &mut Raft, now: Now) -> Vec<Message> {
+    raft.step(now, Input::Wake);
+    let mut messages = drain(raft, now);
+    while raft.state() != State::Leader {
+        let asked = messages.iter().find_map(|message| match &message.body {
+            Body::Vote(vote) if message.to == ReplicaId(3) => Some((message, vote)),
+            _ => None,
+        });
+        let (message, vote) = asked.expect("a vote asked for");
+        let reply = Message {
+            from: message.to,
+            to: message.from,
+            from_incarnation: 103,
+            to_incarnation: None,
+            body: Body::VoteReply(VoteReply {
+                number: vote.number,
+                ballot: vote.ballot,
+                granted: true,
+                promise: 0,
+            }),
+            ..message.clone()
+        };
+        raft.step(now, Input::Message(reply));
+        messages = drain(raft, now);
+    }
+    messages
+}
+
+/// Lets a leader talk to the second replica until that has its log; answers the number of round trips.
+fn rounds_to_converge(leader: &[u64], follower: &[u64]) -> usize {
+    let mut first = replica(1, leader, at(0));
+    let now = at(first.deadline());
+    let mut second = replica(2, follower, now);
+    let mut messages = elect(&mut first, now);
+    let mut rounds = 0;
+    while second.last() != first.last() {
+        assert!(rounds < 50_000, "they never agree");
+        rounds += 1;
+        for message in messages.drain(..) {
+            if message.to == ReplicaId(2) {
+                second.step(now, Input::Message(message));
+            }
+        }
+        for message in drain(&mut second, now) {
+            first.step(now, Input::Message(message));
+        }
+        messages = drain(&mut first, now);
+    }
+    let terms = |raft: &Raft| -> Vec<_> {
+        (0..=raft.last().index)
+            .map(|index| raft.term_at(index))
+            .collect()
+    };
+    assert_eq!(terms(&first), terms(&second));
+    rounds
+}
+
+/// So many runs of so many entries, with every second term from `first` on.
+fn runs(first: u64, runs: u64, length: u64) -> Vec<u64> {
+    (0..runs * length)
+        .map(|place| first + 2 * (place / length))
+        .collect()
+}
+
+#[test]
+fn p18_ten_thousand_diverged_entries_converge_in_a_round_a_term() {
+    for count in [1, 7, 50, 200] {
+        let length = 10_000 / count;
+        // Both have all 10,000, of different terms: the leader's are the even ones.
+        let (leader, follower) = (runs(2, count, length), runs(1, count, length));
+        let rounds = rounds_to_converge(&leader, &follower);
+        assert!(
+            rounds as u64 <= count + 2,
+            "{count} terms took {rounds} rounds"
+        );
+    }
+}
+
+#[test]
+fn p18_a_follower_that_lacks_all_or_has_too_much_is_found_by_one_probe() {
+    let long: Vec<u64> = (0..10_000).map(|place| 1 + place / 100).collect();
+    // A probe, the first message, and the rest of them together.
+    assert_eq!(rounds_to_converge(&long, &[]), 3);
+    // A probe, and what replaces the tail.
+    let (leader, follower) = ([vec![1; 5000], vec![3]], [vec![1; 5000], vec![2; 5000]]);
+    let rounds = rounds_to_converge(&leader.concat(), &follower.concat());
+    assert_eq!(rounds, 2);
+}
+
+#[test]
+fn timing_that_cannot_work_is_refused() {
+    let timing = |heartbeat, election| Timing {
+        heartbeat: Duration::from_millis(heartbeat),
+        election: Duration::from_millis(election),
+    };
+    let rows = [
+        ("the default", Timing::default(), true),
+        ("twice as long", timing(50, 100), true),
+        ("an hour", timing(50, 3_600_000), true),
+        ("no heartbeat", timing(0, 100), false),
+        ("too close", timing(51, 100), false),
+        ("more than an hour", timing(50, 3_600_001), false),
+        (
+            "doubled out of range",
+            Timing {
+                heartbeat: Duration::MAX,
+                election: Duration::MAX,
+            },
+            false,
+        ),
+    ];
+    for (row, timing, works) in rows {
+        assert_eq!(timing.check().is_ok(), works, "{row}");
+        let mut refusing = config(1);
+        refusing.timing = timing;
+        let made = Raft::new(refusing, Restored::default(), at(0));
+        assert_eq!(made.is_ok(), works, "{row}");
+
+        let mut running = replica(1, &[1], at(0));
+        running.step(at(0), Input::SetTiming(timing));
+        let kept = if works { timing } else { Timing::default() };
+        assert_eq!(running.config().timing, kept, "{row}");
+    }
+    let error = timing(80, 100).check().unwrap_err().to_string();
+    assert!(error.contains("80ms") && error.contains("100ms"), "{error}");
+}
+
+#[test]
+fn p03_positions_order_by_term_then_index() {
+    let rising = [(0, 0), (1, 1), (9, 1), (3, 2), (4, 2), (1, 3)];
+    let rising = rising.map(|(index, term)| Position::new(index, term));
+    assert!(rising.is_sorted_by(|a, b| a < b), "{rising:?}");
+    assert_eq!(format!("{:?}", rising[3]), "3@2");
+}
+
+/// A leader in the middle of things, `shift` nanoseconds later than another.
+fn busy_leader(shift: u64) -> Raft {
+    let mut raft = replica(1, &[1, 1], at(shift));
+    // The generator draws the same wait whatever the time is.
+    let now = at(raft.deadline());
+    elect(&mut raft, now);
+    // Its first heartbeat is due at once.
+    raft.step(now, Input::Wake);
+    let payload = Bytes::from_static(b"x");
+    let propose = Input::Propose {
+        ticket: 1,
+        checksum: 7,
+        payload,
+    };
+    raft.step(now, propose);
+    raft.step(now, Input::Transfer { to: None });
+    raft.step(now, Input::Read { ticket: 2 });
+    raft.outputs(now);
+    raft
+}
+
+#[test]
+fn fingerprints_are_equal_for_states_that_differ_only_in_when_they_are() {
+    let fresh = |shift| replica(1, &[1, 1], at(shift)).fingerprint();
+    assert_eq!(fresh(1000), fresh(5_000_000));
+    assert_eq!(
+        busy_leader(1000).fingerprint(),
+        busy_leader(5_000_000).fingerprint()
+    );
+}
+
+#[test]
+fn fingerprints_differ_for_states_that_behave_differently() {
+    let later = |by: u64, input: Input| {
+        let mut raft = replica(1, &[1, 1], at(1000));
+        raft.step(at(1000 + by), input);
+        raft.outputs(at(1000 + by));
+        raft.fingerprint()
+    };
+    let leader = busy_leader(1000);
+    let mut flushed = leader.clone();
+    flushed.step(at(0), Input::Flushed { write: 3 });
+    flushed.outputs(at(0));
+    let states = [
+        ("untouched", later(0, Input::Wake)),
+        ("nearer to its election", later(1_000_000, Input::Wake)),
+        ("asking around", later(900_000_000, Input::Wake)),
+        ("with a full disk", later(0, Input::Accepting(false))),
+        ("with a read", later(0, Input::Read { ticket: 1 })),
+        (
+            "with a longer log",
+            replica(1, &[1, 1, 1], at(1000)).fingerprint(),
+        ),
+        (
+            "with another term",
+            replica(1, &[1, 2], at(1000)).fingerprint(),
+        ),
+        ("leading", leader.fingerprint()),
+        ("leading and flushed", flushed.fingerprint()),
+    ];
+    for (place, (one, digest)) in states.iter().enumerate() {
+        for (other, other_digest) in &states[..place] {
+            assert_ne!(digest, other_digest, "{one} and {other}");
+        }
+    }
+}
+
+#[test]
+fn waking_too_early_changes_nothing() {
+    let mut raft = busy_leader(1000);
+    let (before, deadline) = (raft.fingerprint(), raft.deadline());
+    let now = busy_leader(1000).deadline() - 1;
+    for _ in 0..3 {
+        raft.step(at(1000), Input::Wake);
+        assert_eq!(raft.outputs(at(1000)), Outputs::default());
+    }
+    assert_eq!(raft.fingerprint(), before);
+    raft.step(at(now), Input::Wake);
+    assert_eq!(raft.outputs(at(now)), Outputs::default());
+    assert_eq!(raft.deadline(), deadline);
+}
