@@ -27,6 +27,13 @@ impl Journal {
         }
     }
 
+    /// What only a reader of the printed log wants to know.
+    pub(crate) fn detail(&self, at: u64, what: fmt::Arguments<'_>) {
+        if self.is_printing {
+            println!("{:>12.6}     {what}", at as f64 / 1e9);
+        }
+    }
+
     pub(crate) fn hash(&self) -> u64 {
         self.hash
     }

@@ -31,6 +31,21 @@ pub(crate) enum Due {
     PieceStored(ReceivedPiece),
 }
 
+impl Due {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Wake => "wakes",
+            Self::Drain => "drains",
+            Self::Flushed => "has flushed",
+            Self::Applied => "has applied",
+            Self::Fetched(_) => "has fetched",
+            Self::SnapshotTaken(_) => "has taken a snapshot",
+            Self::Piece { .. } => "has a piece to send",
+            Self::PieceStored(_) => "has stored a piece",
+        }
+    }
+}
+
 /// How a client's operation ended on the replica it was given to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {

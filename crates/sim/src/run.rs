@@ -91,8 +91,11 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
         .unwrap_or_default()
 }
 
+/// A busy run is a short one.
+const STEPS_MAX: u64 = 60_000;
+
 fn live(world: &mut World) -> Result<(), Violation> {
-    world.run(world.weather.duration, |_| false)?;
+    world.run(world.weather.duration, |world| world.steps > STEPS_MAX)?;
     half_mend(world)?;
     commits_go_on(world, "half mended")?;
     world.broken.clear();
@@ -117,6 +120,7 @@ fn commits_go_on(world: &mut World, when: &str) -> Result<(), Violation> {
         world.now,
         format_args!("{when}, but for {:?}", world.broken),
     );
+    world.weather.propose_every = world.weather.propose_every.max(5 * MILLI);
     world.run(4 * SECOND, |_| false)?;
     let bound = 10 * 2 * world.weather.timing.election.as_nanos() as u64;
     let (before, until) = (world.checks.operations.acknowledged, world.now + bound);

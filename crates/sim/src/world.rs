@@ -11,7 +11,7 @@ use crate::journal::Journal;
 use crate::machine::checksum;
 use crate::network::Network;
 use crate::node::{Due, Effects, Node};
-use crate::random::Random;
+use crate::random::{Random, hash};
 use crate::weather::{MICRO, MILLI, SECOND, Weather};
 
 /// Something that will happen.
@@ -68,6 +68,8 @@ pub(crate) struct World {
     wakes: Vec<u64>,
     planned: BinaryHeap<Reverse<Planned>>,
     plans: u64,
+    /// How much has happened: the measure of how long a run takes.
+    pub(crate) steps: u64,
     tickets: u64,
 }
 
@@ -89,6 +91,7 @@ impl World {
             wakes: vec![u64::MAX; weather.replicas as usize],
             planned: BinaryHeap::new(),
             plans: 0,
+            steps: 0,
             tickets: 0,
             weather,
         };
@@ -135,6 +138,7 @@ impl World {
     }
 
     fn happen(&mut self, what: Happening) -> Result<(), Violation> {
+        self.steps += 1;
         let at = match &what {
             Happening::Arrives { to, .. } => to - 1,
             Happening::Unreachable { at, .. } | Happening::Due { at, .. } => *at,
