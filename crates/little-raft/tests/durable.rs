@@ -36,7 +36,7 @@ fn members(count: u64) -> Vec<(u64, String)> {
     (1..).zip(addresses).collect()
 }
 
-fn builder(id: u64, members: &[(u64, String)], dir: &Path) -> Builder {
+fn builder(id: u64, members: &[(u64, String)], dir: &Path) -> Builder<Journal> {
     Replica::<Journal>::builder(id)
         .members(members.to_vec())
         .data_dir(dir.join(id.to_string()))

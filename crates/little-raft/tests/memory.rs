@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Group, outcome, until};
+use common::{Group, Journal, outcome, until};
 use little_raft::{ProposeError, ReadError};
 
 #[test]
@@ -69,7 +69,7 @@ fn a_proposal_waits_for_a_leader_or_its_deadline() {
 
 #[test]
 fn a_straggler_catches_up_by_a_snapshot() {
-    let quick = |builder: little_raft::Builder| builder.snapshot_entries(50);
+    let quick = |builder: little_raft::Builder<Journal>| builder.snapshot_entries(50);
     let mut group = Group::with(3, quick);
     let straggler = group.follower();
     group.kill(straggler);

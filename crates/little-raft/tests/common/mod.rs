@@ -107,7 +107,7 @@ impl Group {
         Self::with(count, |builder| builder)
     }
 
-    pub fn with(count: u64, adjust: impl Fn(Builder) -> Builder) -> Self {
+    pub fn with(count: u64, adjust: impl Fn(Builder<Journal>) -> Builder<Journal>) -> Self {
         let mut group = Self {
             hub: MemoryCluster::new(),
             storages: (0..count).map(|_| MemoryStorage::new()).collect(),
@@ -119,7 +119,7 @@ impl Group {
         group
     }
 
-    pub fn builder(&self, id: u64) -> Builder {
+    pub fn builder(&self, id: u64) -> Builder<Journal> {
         Replica::<Journal>::builder(id)
             .members((1..=self.storages.len() as u64).map(|id| (id, "")))
             .timing(timing())
@@ -127,7 +127,7 @@ impl Group {
             .cluster(self.hub.link(id))
     }
 
-    pub fn start_with(&mut self, id: u64, machine: Journal, adjust: impl Fn(Builder) -> Builder) {
+    pub fn start_with(&mut self, id: u64, machine: Journal, adjust: impl Fn(Builder<Journal>) -> Builder<Journal>) {
         let replica = adjust(self.builder(id)).start(machine).expect("it starts");
         self.replicas[id as usize - 1] = Some(replica);
     }
