@@ -26,6 +26,10 @@ pub(crate) struct Progress {
     pub(crate) contact: u64,
     /// The newest read round that it confirmed (rule 8).
     pub(crate) round: u64,
+    /// It waits to hear that this index is committed: a proposal or a read of its own hangs on it.
+    pub(crate) awaits: u64,
+    /// The newest committed index it was told.
+    pub(crate) told: u64,
     /// The first entry that is being fetched from storage for it.
     pub(crate) fetching: Option<u64>,
     /// Messages with entries on their way: the last index in each, and its bytes.
@@ -63,6 +67,8 @@ impl Progress {
             mode: Mode::Probe { paused: false },
             contact: now,
             round: 0,
+            awaits: 0,
+            told: 0,
             fetching: None,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,

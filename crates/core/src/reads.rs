@@ -126,6 +126,9 @@ impl Raft {
             match reader {
                 Reader::Here { ticket } => self.out.reads.push((ticket, Ok(index))),
                 Reader::Peer { id, number } => {
+                    if let Some(progress) = self.progress(id) {
+                        progress.awaits = progress.awaits.max(index);
+                    }
                     let reply = Body::ReadReply(ReadReply { number, index });
                     self.mail.send(id, self.hard.term, reply);
                 }

@@ -129,6 +129,9 @@ impl Raft {
         let refused = self.refusal(leading).is_some();
         let position =
             (!refused).then(|| self.append(EntryKind::Command, forward.checksum, forward.payload));
+        if let (Some(position), Some(progress)) = (position, self.progress(from)) {
+            progress.awaits = position.index;
+        }
         let reply = ForwardReply {
             sequence: forward.sequence,
             position,
@@ -151,7 +154,10 @@ impl Raft {
             return;
         };
         let peers: Vec<ReplicaId> = leading.progress.keys().copied().collect();
-        peers.into_iter().for_each(|peer| self.replicate_to(peer));
+        for peer in peers {
+            self.replicate_to(peer);
+            self.tell_committed(peer);
+        }
     }
 
     fn replicate_to(&mut self, peer: ReplicaId) {
@@ -173,6 +179,15 @@ impl Raft {
                 Some(entries) => self.send_entries(peer, entries),
                 None => return self.fetch(peer, next),
             }
+        }
+    }
+
+    /// Others hear of commits with the next append; who waits for one hears of it at once.
+    fn tell_committed(&mut self, peer: ReplicaId) {
+        let committed = self.hard.committed;
+        let awaits = |progress: &mut Progress| progress.told < progress.awaits.min(committed);
+        if self.progress(peer).is_some_and(awaits) {
+            self.send_append(peer, Vec::new());
         }
     }
 
@@ -219,9 +234,11 @@ impl Raft {
     /// Without entries it is a heartbeat, which also finds out whether what was sent arrived: its `prev` is the last
     /// entry sent.
     pub(crate) fn send_append(&mut self, to: ReplicaId, entries: Vec<Entry>) {
+        let committed = self.hard.committed;
         let Some(progress) = self.progress(to) else {
             return;
         };
+        progress.told = committed;
         let before = progress.next - 1;
         let term = self.log.term_at(before);
         let prev = term.map_or(self.log.base(), |term| Position::new(before, term));
@@ -230,7 +247,7 @@ impl Raft {
             sent: self.now.monotonic,
             round: self.reads.round(),
             prev,
-            committed: self.hard.committed,
+            committed,
             entries,
         };
         self.mail.send(to, self.hard.term, Body::Append(append));
@@ -274,6 +291,9 @@ impl Raft {
             let Position { index, .. } = entry.position;
             if index <= self.hard.committed || self.log.contains(entry.position) {
                 continue;
+            }
+            if self.log.term_at(index - 1) > Some(entry.position.term) {
+                return;
             }
             if index <= self.log.last().index {
                 self.log.truncate(index);

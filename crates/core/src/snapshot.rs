@@ -141,7 +141,8 @@ impl Raft {
     }
 
     pub(crate) fn piece_arrived(&mut self, from: ReplicaId, piece: Snapshot) {
-        if !self.hear_leader(from) {
+        let plausible = piece.base.position.index < 1 << 62;
+        if !plausible || !self.hear_leader(from) {
             return;
         }
         if piece.base.position.index <= self.hard.committed {

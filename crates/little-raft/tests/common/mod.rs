@@ -127,7 +127,12 @@ impl Group {
             .cluster(self.hub.link(id))
     }
 
-    pub fn start_with(&mut self, id: u64, machine: Journal, adjust: impl Fn(Builder<Journal>) -> Builder<Journal>) {
+    pub fn start_with(
+        &mut self,
+        id: u64,
+        machine: Journal,
+        adjust: impl Fn(Builder<Journal>) -> Builder<Journal>,
+    ) {
         let replica = adjust(self.builder(id)).start(machine).expect("it starts");
         self.replicas[id as usize - 1] = Some(replica);
     }
