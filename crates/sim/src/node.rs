@@ -473,7 +473,9 @@ impl Node {
     fn store(&mut self, received: ReceivedPiece, random: &mut Random) -> PieceOutcome {
         let running = self.running.as_mut().expect("checked by the caller");
         let piece = received.piece;
-        if piece.offset == 0 {
+        let known = running.receiving.as_ref().map(|(transfer, _)| *transfer);
+        let is_forgetful = random.chance(10);
+        if piece.offset == 0 && (known != Some(piece.transfer) || is_forgetful) {
             running.receiving = Some((piece.transfer, Vec::new()));
         }
         let Some((_, data)) = running
