@@ -46,12 +46,13 @@ impl Raft {
         };
         match outcome {
             SnapshotOutcome::Stored(offset) => {
-                transfer.active_at = now;
-                // Only the end of the piece under way asks for the next; anything else is a duplicate.
+                // Only the end of the piece under way asks for the next; anything else is a duplicate, or from a
+                // follower that has lost what it had: it must not keep the transfer alive.
                 let sent = transfer
                     .piece
                     .take_if(|piece| piece.offset + piece.data.len() as u64 == offset);
                 if sent.is_some() {
+                    transfer.active_at = now;
                     self.out.send_piece.push(SendPiece {
                         to: from,
                         transfer: number,

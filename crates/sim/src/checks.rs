@@ -7,6 +7,7 @@ mod machine;
 mod matching;
 mod once;
 mod operations;
+mod promises;
 
 use std::fmt;
 
@@ -16,6 +17,8 @@ pub(crate) use election::Election;
 pub(crate) use machine::MachineSafety;
 pub(crate) use matching::Matching;
 pub(crate) use once::Once;
+use promises::check_promises;
+
 pub(crate) use operations::{Operation, Operations};
 
 use crate::node::{Effects, Node};
@@ -75,6 +78,7 @@ impl Checks {
             return Ok(());
         };
         raft.check_invariants();
+        check_promises(node, effects)?;
         self.matching.written(effects)?;
         if self.election.is_new_leader(node, raft)? {
             self.committed.leader_is_complete(node, raft)?;

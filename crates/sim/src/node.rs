@@ -396,26 +396,16 @@ impl Node {
             Task::Stored { first, last } => {
                 let stored = self.disk.durable.entries.range(first..=last);
                 let entries: Vec<Entry> = stored.map(|(_, entry)| entry.clone()).collect();
-                let replaced = running
-                    .tasks
-                    .iter()
-                    .any(|task| matches!(task, Task::Install(_)));
-                let is_whole = entries.len() as u64 == last + 1 - first;
-                assert!(is_whole || replaced, "{first}..={last} can't be read back");
-                if is_whole {
+                if entries.len() as u64 == last + 1 - first {
                     running.apply(entries, effects);
+                } else {
+                    running.skip_to_snapshot();
                 }
             }
-            Task::Install(base) => {
-                let replaced = running
-                    .tasks
-                    .iter()
-                    .any(|task| matches!(task, Task::Install(_)));
-                match self.disk.snapshots.get(&base.position.index) {
-                    Some(snapshot) => running.install(&base, snapshot, effects),
-                    None => assert!(replaced, "the snapshot to install is gone"),
-                }
-            }
+            Task::Install(base) => match self.disk.snapshots.get(&base.position.index) {
+                Some(snapshot) => running.install(&base, snapshot, effects),
+                None => running.skip_to_snapshot(),
+            },
         }
         running.serve_reads(effects);
         let index = running.machine.position.index;
@@ -483,7 +473,9 @@ impl Node {
     fn store(&mut self, received: ReceivedPiece, random: &mut Random) -> PieceOutcome {
         let running = self.running.as_mut().expect("checked by the caller");
         let piece = received.piece;
-        if piece.offset == 0 {
+        let known = running.receiving.as_ref().map(|(transfer, _)| *transfer);
+        let is_forgetful = random.chance(10);
+        if piece.offset == 0 && (known != Some(piece.transfer) || is_forgetful) {
             running.receiving = Some((piece.transfer, Vec::new()));
         }
         let Some((_, data)) = running
@@ -551,6 +543,16 @@ impl Running {
             }
             effects.applied.push(entry);
         }
+    }
+
+    /// A newer snapshot has replaced what was to be applied or installed: all up to it is in it.
+    fn skip_to_snapshot(&mut self) {
+        let newer = self
+            .tasks
+            .iter()
+            .position(|task| matches!(task, Task::Install(_)));
+        self.tasks
+            .drain(..newer.expect("only a newer snapshot replaces what is stored"));
     }
 
     /// What the snapshot covers was never seen: its outcome is unknown.

@@ -17,10 +17,28 @@ use crate::weather::{MICRO, MILLI, SECOND, Weather};
 /// Something that will happen.
 #[derive(Debug)]
 enum Happening {
-    Arrives { to: u64, bytes: Bytes },
-    Unreachable { at: u64, peer: u64 },
-    Due { at: u64, boot: u64, due: Due },
-    Restart { at: u64 },
+    Arrives {
+        to: u64,
+        bytes: Bytes,
+    },
+    Unreachable {
+        at: u64,
+        peer: u64,
+    },
+    Due {
+        at: u64,
+        boot: u64,
+        due: Due,
+    },
+    /// A client asks for something.
+    Asked {
+        at: u64,
+        ticket: u64,
+        is_read: bool,
+    },
+    Restart {
+        at: u64,
+    },
     Client,
     Fault,
 }
@@ -140,6 +158,7 @@ impl World {
     fn happen(&mut self, what: Happening) -> Result<(), Violation> {
         self.steps += 1;
         let at = match &what {
+            Happening::Asked { at, .. } => *at,
             Happening::Arrives { to, .. } => to - 1,
             Happening::Unreachable { at, .. } | Happening::Due { at, .. } => *at,
             Happening::Restart { at } => return self.restart(*at as usize),
@@ -155,7 +174,10 @@ impl World {
             return Ok(());
         }
         if self.now < node.paused_until {
-            self.plan(node.paused_until - self.now, what);
+            // What piled up is taken from many sockets and threads: in any order.
+            let after = node.paused_until - self.now;
+            let after = after + self.random.below(2 * MILLI);
+            self.plan(after, what);
             return Ok(());
         }
         match what {
@@ -164,14 +186,23 @@ impl World {
                 self.input(at, Input::Unreachable(ReplicaId(peer)))
             }
             Happening::Due { boot, due, .. } if boot == node.boot => self.due(at, due),
+            Happening::Asked {
+                ticket, is_read, ..
+            } if self.checks.operations.open.contains_key(&ticket) => self.ask(at, ticket, is_read),
             _ => Ok(()),
         }
     }
 
     fn arrive(&mut self, at: usize, bytes: Bytes) -> Result<(), Violation> {
+        let digest = hash(0, &bytes);
         let message = Message::from_bytes(bytes).expect("what was encoded decodes");
+        let Message { from, term, .. } = message;
+        self.journal.note(
+            self.now,
+            format_args!("{} hears {from} in {term}: {digest:x}", at + 1),
+        );
         self.journal
-            .note(self.now, format_args!("{} hears {message:?}", at + 1));
+            .detail(self.now, format_args!("{:?}", message.body));
         self.input(at, Input::Message(message))
     }
 
@@ -186,7 +217,8 @@ impl World {
             self.wakes[at] = u64::MAX;
         }
         self.journal
-            .note(self.now, format_args!("{} {due:?}", at + 1));
+            .note(self.now, format_args!("{} {}", at + 1, due.name()));
+        self.journal.detail(self.now, format_args!("{due:?}"));
         let mut effects = Effects::default();
         self.nodes[at].due(self.now, due, &mut self.random, &self.weather, &mut effects);
         self.finish(at, effects)
@@ -324,7 +356,7 @@ impl World {
     /// A client asks a replica for something, if it is up.
     pub(crate) fn operate(&mut self, at: usize, is_read: bool) -> Result<(), Violation> {
         let node = &self.nodes[at];
-        if node.raft().is_none() || self.now < node.paused_until {
+        if node.raft().is_none() {
             return Ok(());
         }
         self.tickets += 1;
@@ -340,6 +372,14 @@ impl World {
             self.now,
             format_args!("{} is asked {ticket}: {operation:?}", at + 1),
         );
+        self.happen(Happening::Asked {
+            at: at as u64,
+            ticket,
+            is_read,
+        })
+    }
+
+    fn ask(&mut self, at: usize, ticket: u64, is_read: bool) -> Result<(), Violation> {
         if is_read {
             return self.input(at, Input::Read { ticket });
         }
