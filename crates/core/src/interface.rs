@@ -327,6 +327,8 @@ pub enum Stranger {
     OtherIncarnation,
     /// It is from before the sender's last restart.
     FormerBoot,
+    /// Its term is beyond what elections could ever reach.
+    Implausible,
 }
 
 /// What a replica remembers when it starts.

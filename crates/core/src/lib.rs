@@ -9,11 +9,25 @@
 extern crate alloc;
 
 mod codec;
+mod config;
+mod election;
+mod inspect;
 mod interface;
+mod log;
+mod mail;
 pub mod message;
+mod progress;
+mod quorum;
+mod raft;
+mod random;
+mod reads;
+mod replication;
+mod snapshot;
 mod types;
 
 pub use codec::{Codec, DecodeError};
+pub use config::{Config, ConfigError};
 pub use interface::*;
 pub use message::Message;
+pub use raft::Raft;
 pub use types::*;

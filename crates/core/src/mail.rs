@@ -1,0 +1,107 @@
+//! Who may be listened to (rule 7), how messages are addressed, and which of them wait for the disk (rule 1).
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use crate::message::Body;
+use crate::{Config, Membership, Message, ReplicaId, Stranger};
+
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Mail {
+    cluster: u64,
+    group: u64,
+    id: ReplicaId,
+    incarnation: u64,
+    boot: u64,
+    /// Each peer's data directory and newest boot, as far as heard.
+    heard: BTreeMap<ReplicaId, (u64, u64)>,
+    /// Messages that promise what the write of this number makes durable.
+    held: Vec<(u64, Message)>,
+    /// Numbers are unique over all boots: the boot is their upper half.
+    number: u64,
+    pub(crate) ready: Vec<Message>,
+}
+
+impl Mail {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            cluster: config.cluster,
+            group: config.group,
+            id: config.id,
+            incarnation: config.incarnation,
+            boot: config.boot,
+            heard: BTreeMap::new(),
+            held: Vec::new(),
+            number: config.boot << 40,
+            ready: Vec::new(),
+        }
+    }
+
+    pub(crate) fn number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
+    pub(crate) fn send(&mut self, to: ReplicaId, term: u64, body: Body) {
+        let message = self.addressed(to, term, body);
+        self.ready.push(message);
+    }
+
+    /// Sends once the write of this number is durable.
+    pub(crate) fn send_after(&mut self, write: u64, to: ReplicaId, term: u64, body: Body) {
+        let message = self.addressed(to, term, body);
+        self.held.push((write, message));
+    }
+
+    /// Lets go what waited for this write. What was promised in a former term is promised no more.
+    pub(crate) fn flushed(&mut self, write: u64, term: u64) {
+        for (needed, message) in core::mem::take(&mut self.held) {
+            if needed > write {
+                self.held.push((needed, message));
+            } else if message.term == term {
+                self.ready.push(message);
+            }
+        }
+    }
+
+    fn addressed(&self, to: ReplicaId, term: u64, body: Body) -> Message {
+        Message {
+            cluster: self.cluster,
+            group: self.group,
+            from: self.id,
+            to,
+            from_incarnation: self.incarnation,
+            to_incarnation: self.heard.get(&to).map(|&(incarnation, _)| incarnation),
+            boot: self.boot,
+            term,
+            body,
+        }
+    }
+
+    /// Whether the message may be listened to; `Ok(true)` if its sender has restarted since it was last heard.
+    pub(crate) fn admit(&mut self, m: &Message, members: &Membership) -> Result<bool, Stranger> {
+        if (m.cluster, m.group, m.to) != (self.cluster, self.group, self.id) || m.from == self.id {
+            return Err(Stranger::OtherAddress);
+        }
+        if m.term > 1 << 62 {
+            return Err(Stranger::Implausible);
+        }
+        let member = members.member(m.from).ok_or(Stranger::NotAMember)?;
+        let heard = self.heard.get(&m.from).copied();
+        let incarnation = member
+            .incarnation
+            .or(heard.map(|(incarnation, _)| incarnation));
+        if incarnation.is_some_and(|known| known != m.from_incarnation)
+            || m.to_incarnation
+                .is_some_and(|ours| ours != self.incarnation)
+        {
+            return Err(Stranger::OtherIncarnation);
+        }
+        let boot = heard.map_or(m.boot, |(_, boot)| boot);
+        if m.boot < boot {
+            return Err(Stranger::FormerBoot);
+        }
+        self.heard.insert(m.from, (m.from_incarnation, m.boot));
+        Ok(m.boot > boot)
+    }
+}

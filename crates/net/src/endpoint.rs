@@ -1,0 +1,270 @@
+//! What users hold: a [`Listener`], then a [`Tcp`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+
+use little_raft_core::message::{Body, Class};
+use little_raft_core::{Message, ReplicaId};
+
+use crate::hello::Stream;
+use crate::inbound::{self, Inbound};
+use crate::lane::{Frame, Lane};
+use crate::shared::{Peer, Shared, lock};
+use crate::wake::Waker;
+use crate::{BindError, Counts, Handler, Hello, Options, frame, writer};
+
+/// An address that is ours, where nobody is heard yet: peers that dial it wait until [`Listener::start`].
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    options: Options,
+}
+
+impl Listener {
+    /// Where it listens; with the port that the system chose, if 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Begins to dial `peers` and to hear them. An entry for this replica itself is passed over.
+    ///
+    /// Addresses are `host:port`; names are looked up at each dial. The handler must not keep the endpoint alive, or
+    /// neither ever goes: give it a [`std::sync::Weak`], or call [`Tcp::stop`] and drop it.
+    ///
+    /// # Errors
+    /// When the system has no threads or descriptors left.
+    pub fn start(
+        self,
+        hello: Hello,
+        peers: BTreeMap<ReplicaId, String>,
+        handler: Arc<dyn Handler>,
+    ) -> io::Result<Tcp> {
+        self.socket.set_nonblocking(true)?;
+        let shared = Arc::new(Shared {
+            me: hello,
+            options: self.options,
+            handler,
+            peers: RwLock::default(),
+            inbound: Inbound::default(),
+            acceptor: Waker::new()?,
+            stopping: false.into(),
+            accepting: Mutex::default(),
+            threads: Mutex::default(),
+            dropped: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
+            reported: Mutex::default(),
+        });
+        let tcp = Tcp {
+            endpoint: Arc::new(Endpoint {
+                shared: Arc::clone(&shared),
+                address: self.address,
+            }),
+        };
+        for (id, address) in peers {
+            tcp.set_peer(id, &address)?;
+        }
+        let socket = self.socket;
+        let acceptor = thread::Builder::new()
+            .name("little-raft-accept".into())
+            .spawn({
+                let shared = Arc::clone(&shared);
+                move || inbound::run(&socket, &shared)
+            })?;
+        *lock(&shared.accepting) = Some(acceptor);
+        Ok(tcp)
+    }
+}
+
+/// A process's way to its peers. Cheap to clone; the last one to go stops it.
+#[derive(Clone)]
+pub struct Tcp {
+    endpoint: Arc<Endpoint>,
+}
+
+struct Endpoint {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+}
+
+impl Tcp {
+    /// Listens on `address`, a `host:port`; port 0 lets the system choose.
+    ///
+    /// # Errors
+    /// When the port is in use, or the address is not one of this machine's.
+    pub fn bind(address: &str, options: Options) -> Result<Listener, BindError> {
+        let bound =
+            TcpListener::bind(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
+        match bound {
+            Ok((local, socket)) => Ok(Listener {
+                socket,
+                address: local,
+                options,
+            }),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(BindError::InUse {
+                address: address.into(),
+            }),
+            Err(source) => Err(BindError::Address {
+                address: address.into(),
+                source,
+            }),
+        }
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.endpoint.address
+    }
+
+    /// Sends a message, or queues or drops it: never blocks. Messages of one thread to one peer keep their order,
+    /// except across a new connection.
+    pub fn send(&self, to: ReplicaId, message: Message) {
+        let shared = &self.endpoint.shared;
+        let Some(peer) = shared.peer(to) else {
+            return shared.count_dropped(1);
+        };
+        let lane = match message.class() {
+            Class::Snapshot => peer.snapshots,
+            Class::Urgent | Class::Bulk => peer.messages,
+        };
+        let bytes = frame::encode(&message);
+        let payload_bytes = bytes.len() - frame::HEADER_BYTES;
+        if payload_bytes > shared.options.max_frame_bytes {
+            lane.too_big(payload_bytes);
+            return shared.count_dropped(1);
+        }
+        let pipelined = match &message.body {
+            Body::Append(append) => !append.entries.is_empty(),
+            Body::Snapshot(_) => true,
+            _ => false,
+        };
+        shared.count_dropped(lane.send(Frame { bytes, pipelined }));
+    }
+
+    /// Adds a peer, or changes its address: then its connections are made anew. This replica itself is passed over.
+    ///
+    /// # Errors
+    /// When the system has no threads or descriptors left; the peer is then as unknown as before.
+    pub fn set_peer(&self, id: ReplicaId, address: &str) -> io::Result<()> {
+        let shared = &self.endpoint.shared;
+        if id == shared.me.replica || shared.is_stopping() {
+            return Ok(());
+        }
+        let mut peers = shared.peers.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(peer) = peers.get(&id) {
+            peer.each(|lane| lane.set_address(address));
+            return Ok(());
+        }
+        let peer = Peer {
+            messages: self.open(id, Stream::Messages, address)?,
+            snapshots: self.open(id, Stream::Snapshots, address)?,
+        };
+        for lane in peer.lanes().map(Arc::clone) {
+            let spawned = self.spawn("little-raft-write", {
+                let lane = Arc::clone(&lane);
+                move |shared| writer::run(&lane, shared)
+            });
+            if let Err(error) = spawned {
+                peer.each(Lane::stop);
+                return Err(error);
+            }
+        }
+        peers.insert(id, peer);
+        Ok(())
+    }
+
+    /// Forgets a peer: its connections are closed, and it is refused from now on.
+    pub fn remove_peer(&self, id: ReplicaId) {
+        let shared = &self.endpoint.shared;
+        let mut peers = shared.peers.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(peer) = peers.remove(&id) {
+            peer.each(Lane::stop);
+        }
+        drop(peers);
+        shared.inbound.close_peer(id);
+    }
+
+    /// What went wrong so far, counted.
+    pub fn counts(&self) -> Counts {
+        let shared = &self.endpoint.shared;
+        Counts {
+            dropped: shared.dropped.load(Ordering::Relaxed),
+            refused: shared.refused.load(Ordering::Relaxed),
+            faults: shared.faults.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Closes all connections and waits until all threads have ended; what waits to be sent is dropped. Afterwards the
+    /// handler is not called any more, unless this was called by the handler itself: that call is not waited for. Must
+    /// not be called with a lock held that the handler takes. A second call does nothing.
+    pub fn stop(&self) {
+        self.endpoint.stop();
+    }
+
+    fn open(&self, id: ReplicaId, stream: Stream, address: &str) -> io::Result<Arc<Lane>> {
+        let queue = self.endpoint.shared.options.max_queue_bytes;
+        Lane::new(id, stream, address.into(), queue).map(Arc::new)
+    }
+
+    fn spawn(
+        &self,
+        name: &str,
+        body: impl FnOnce(&Arc<Shared>) + Send + 'static,
+    ) -> io::Result<()> {
+        let shared = Arc::clone(&self.endpoint.shared);
+        let thread = thread::Builder::new()
+            .name(name.into())
+            .spawn(move || body(&shared))?;
+        lock(&self.endpoint.shared.threads).push(thread);
+        Ok(())
+    }
+}
+
+impl Endpoint {
+    fn stop(&self) {
+        let shared = &self.shared;
+        {
+            // Under the lock of `peers`, so that none is added any more.
+            let peers = shared.peers.write().unwrap_or_else(PoisonError::into_inner);
+            shared.stopping.store(true, Ordering::Release);
+            for peer in peers.values() {
+                peer.each(Lane::stop);
+            }
+        }
+        shared.acceptor.wake();
+        // First, so that no connection comes after those that are closed here.
+        let acceptor = lock(&shared.accepting).take();
+        acceptor.into_iter().for_each(join);
+        shared.inbound.close_all();
+        let threads = std::mem::take(&mut *lock(&shared.threads));
+        threads.into_iter().for_each(join);
+    }
+}
+
+/// Waits for a thread to end, unless it is this one.
+fn join(thread: JoinHandle<()>) {
+    if thread.thread().id() != thread::current().id() {
+        let _ = thread.join();
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for Tcp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tcp")
+            .field("me", &self.endpoint.shared.me)
+            .field("address", &self.endpoint.address)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,137 @@
+//! Whose directory this is: written once when it is made, and again at each start for the boot number.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use little_raft_core::{Codec, Identity, Member, ReplicaId};
+
+use crate::FORMAT_VERSION;
+use crate::disk::{Disk, read_small, replace};
+use crate::error::{Damage, OpenError};
+
+const NAME: &str = "identity";
+const MAGIC: &[u8; 8] = b"LRIDENT\n";
+const HEADER_BYTES: usize = 16;
+const BYTES_MAX: usize = 1 << 20;
+
+/// Who opens a directory: recorded in a new one, compared with what is recorded in an old one.
+#[derive(Clone, Debug)]
+pub struct Founding {
+    /// Which cluster.
+    pub cluster: u64,
+    /// Which replica.
+    pub replica: ReplicaId,
+    /// The members the group begins with; none means "whatever is recorded".
+    pub founders: Vec<Member>,
+    /// The incarnation that a new directory gets, see [`fresh_incarnation`]; an old one keeps its own.
+    pub incarnation: u64,
+}
+
+/// A number to be the identity of a new data directory (rule 13): random, never zero.
+pub fn fresh_incarnation() -> u64 {
+    // The standard library seeds each `RandomState` from the system's randomness.
+    RandomState::new().build_hasher().finish().max(1)
+}
+
+impl Founding {
+    /// The identity of a directory that is being made: its boot number 0 says that it is not finished.
+    pub(crate) fn unfinished(&self) -> Identity {
+        Identity {
+            cluster: self.cluster,
+            replica: self.replica,
+            incarnation: self.incarnation.max(1),
+            boot: 0,
+            founders: by_id(&self.founders),
+        }
+    }
+
+    pub(crate) fn check(&self, recorded: &Identity, dir: &Path) -> Result<(), OpenError> {
+        let dir = PathBuf::from(dir);
+        if recorded.replica != self.replica {
+            let (recorded, given) = (recorded.replica, self.replica);
+            return Err(OpenError::OtherReplica {
+                dir,
+                recorded,
+                given,
+            });
+        }
+        let (ours, given) = (said(&recorded.founders), said(&self.founders));
+        if !given.is_empty() && ours != given {
+            return Err(OpenError::OtherFounders {
+                dir,
+                recorded: ours,
+                given,
+            });
+        }
+        if recorded.cluster != self.cluster {
+            let (recorded, given) = (recorded.cluster, self.cluster);
+            return Err(OpenError::OtherCluster {
+                dir,
+                recorded,
+                given,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn by_id(members: &[Member]) -> Vec<Member> {
+    let mut sorted = members.to_vec();
+    sorted.sort_by_key(|member| member.id);
+    sorted
+}
+
+fn said(members: &[Member]) -> String {
+    let named = by_id(members)
+        .into_iter()
+        .map(|member| format!("{}={}", member.id, member.address));
+    named.collect::<Vec<_>>().join(",")
+}
+
+/// The recorded identity; nothing if the directory has none.
+pub(crate) fn load(disk: &dyn Disk, dir: &Path) -> Result<Option<Identity>, OpenError> {
+    let path = dir.join(NAME);
+    let bytes = match read_small(disk, &path, BYTES_MAX) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|error| OpenError::io(&path, error))?,
+    };
+    let mut bytes = Bytes::from(bytes);
+    let damaged = |what: &str| Err(Damage::new(&path, 0, what).into());
+    if bytes.len() < HEADER_BYTES || &bytes[..8] != MAGIC {
+        return damaged("it does not begin like an identity");
+    }
+    bytes.advance(8);
+    let (version, checksum) = (bytes.get_u32_le(), bytes.get_u32_le());
+    if version > FORMAT_VERSION {
+        return Err(newer(&path, version));
+    }
+    if version != FORMAT_VERSION || crc32c::crc32c(&bytes) != checksum {
+        return damaged("its checksum does not match");
+    }
+    match Identity::from_bytes(bytes) {
+        Ok(identity) => Ok(Some(identity)),
+        Err(error) => damaged(&error.to_string()),
+    }
+}
+
+pub(crate) fn newer(path: &Path, found: u32) -> OpenError {
+    OpenError::NewerFormat {
+        path: path.to_path_buf(),
+        found,
+        known: FORMAT_VERSION,
+    }
+}
+
+/// Makes `identity` the directory's, durably.
+pub(crate) fn store(disk: &dyn Disk, dir: &Path, identity: &Identity) -> Result<(), OpenError> {
+    let body = identity.to_bytes();
+    let mut bytes = BytesMut::with_capacity(HEADER_BYTES + body.len());
+    bytes.put_slice(MAGIC);
+    bytes.put_u32_le(FORMAT_VERSION);
+    bytes.put_u32_le(crc32c::crc32c(&body));
+    bytes.put_slice(&body);
+    replace(disk, dir, NAME, &bytes).map_err(|error| OpenError::io(&dir.join(NAME), error))
+}

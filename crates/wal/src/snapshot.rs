@@ -1,0 +1,523 @@
+//! Snapshots: files beside the log, whole and checked, or not there at all (rule 10).
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use little_raft_core::{Base, Codec, Position};
+
+use crate::FORMAT_VERSION;
+use crate::disk::{Disk, DiskFile, is_full};
+use crate::error::Damage;
+
+const MAGIC: &[u8; 8] = b"LRSNAPS\n";
+const END_MAGIC: u32 = 0x444e_4552;
+const HEADER_BYTES: usize = 20;
+const TRAILER_BYTES: usize = 20;
+const BASE_BYTES_MAX: usize = 1 << 20;
+const BUFFER_BYTES: usize = 256 << 10;
+const KEPT: usize = 2;
+
+/// Why a snapshot could not be written, stored or opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// The disk is full. What was written of it is gone; make room and begin anew.
+    #[error("no space left for the snapshot {}; make room on the disk", file.display())]
+    NoSpace {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A newer version wrote it.
+    #[error(
+        "snapshot {} has format version {found}, and this program knows versions up to {FORMAT_VERSION}; start the \
+         newer program that wrote it", file.display()
+    )]
+    NewerFormat {
+        /// The file.
+        file: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// The newest is damaged, and no older one reaches up to where the log begins.
+    #[error("{damage}; no older snapshot reaches the log, which begins after {log_base}")]
+    Unusable {
+        /// The newest snapshot's damage.
+        damage: Damage,
+        /// Where the log begins.
+        log_base: Position,
+    },
+    /// There is none, or only from before the log's beginning.
+    #[error(
+        "no snapshot in {} reaches the log, which begins after {log_base}; restore the directory from a copy, or \
+         empty the data directory and add the replica to the group anew", dir.display()
+    )]
+    Missing {
+        /// The snapshots' directory.
+        dir: PathBuf,
+        /// Where the log begins.
+        log_base: Position,
+    },
+    /// The disk failed.
+    #[error("{} could not be read or written: {source}; check the disk", file.display())]
+    Io {
+        /// The file or directory.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl SnapshotError {
+    fn io(file: &Path, source: io::Error) -> Self {
+        let file = file.to_path_buf();
+        if is_full(&source) {
+            Self::NoSpace { file }
+        } else {
+            Self::Io { file, source }
+        }
+    }
+}
+
+/// The snapshots of one group, in a directory of their own. The newest two are kept.
+#[derive(Clone)]
+pub struct SnapshotStore {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    temporaries: Arc<AtomicU64>,
+}
+
+/// The snapshot to start from.
+pub struct Newest {
+    /// It, checked from end to end; none if the log from its very beginning has to do.
+    pub snapshot: Option<SnapshotReader>,
+    /// Newer ones that are damaged; worth a line in the program's log.
+    pub damaged: Vec<Damage>,
+}
+
+impl SnapshotStore {
+    /// Opens the store in `dir`, or makes it; removes what unfinished writers left.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, SnapshotError> {
+        let failed = |error| SnapshotError::io(dir, error);
+        disk.create_dir(dir).map_err(failed)?;
+        for name in disk.list(dir).map_err(failed)? {
+            if name.ends_with(".tmp") {
+                disk.remove(&dir.join(name)).map_err(failed)?;
+            }
+        }
+        Ok(Self {
+            disk,
+            dir: dir.to_path_buf(),
+            temporaries: Arc::default(),
+        })
+    }
+
+    /// The positions of the finished snapshots, oldest first. Says nothing about their being intact.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    pub fn list(&self) -> Result<Vec<Position>, SnapshotError> {
+        let names = self.disk.list(&self.dir);
+        let names = names.map_err(|error| SnapshotError::io(&self.dir, error))?;
+        let mut positions: Vec<_> = names.iter().filter_map(|name| parse_name(name)).collect();
+        positions.sort_by_key(|position| position.index);
+        Ok(positions)
+    }
+
+    /// Opens the newest snapshot that is intact and reaches up to the log, which begins after `log_base`. Every byte is
+    /// checked. A log that begins at its very beginning needs none.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Unusable`] and [`SnapshotError::Missing`] if none serves, and whatever the disk says.
+    pub fn newest(&self, log_base: Position) -> Result<Newest, SnapshotError> {
+        let mut damaged = Vec::new();
+        for position in self.list()?.into_iter().rev() {
+            if position.index < log_base.index {
+                break;
+            }
+            match self.open_checked(position)? {
+                Ok(snapshot) => {
+                    let snapshot = Some(snapshot);
+                    return Ok(Newest { snapshot, damaged });
+                }
+                Err(damage) => damaged.push(damage),
+            }
+        }
+        if log_base.index == 0 {
+            let snapshot = None;
+            return Ok(Newest { snapshot, damaged });
+        }
+        Err(match damaged.into_iter().next() {
+            Some(damage) => SnapshotError::Unusable { damage, log_base },
+            None => SnapshotError::Missing {
+                dir: self.dir.clone(),
+                log_base,
+            },
+        })
+    }
+
+    fn open_checked(
+        &self,
+        position: Position,
+    ) -> Result<Result<SnapshotReader, Damage>, SnapshotError> {
+        let path = self.dir.join(name(position));
+        let mut reader = match SnapshotReader::open(&*self.disk, &path)? {
+            Ok(reader) => reader,
+            Err(damage) => return Ok(Err(damage)),
+        };
+        if reader.base.position != position {
+            let what = format!("it is of {}, not {position}", reader.base.position);
+            return Ok(Err(Damage::new(path, 0, what)));
+        }
+        Ok(reader.check()?.map(|()| reader))
+    }
+
+    /// Begins a snapshot of the state at `base`. It exists once [`SnapshotWriter::finish`] has returned.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    pub fn begin(&self, base: &Base) -> Result<SnapshotWriter, SnapshotError> {
+        let number = self.temporaries.fetch_add(1, Ordering::Relaxed);
+        let path = self.dir.join(format!("{number:x}.tmp"));
+        let file = self.disk.create(&path);
+        let file = file.map_err(|error| SnapshotError::io(&path, error))?;
+        let encoded = base.to_bytes();
+        let mut buffer = BytesMut::with_capacity(BUFFER_BYTES);
+        buffer.put_slice(MAGIC);
+        buffer.put_u32_le(FORMAT_VERSION);
+        buffer.put_u32_le(encoded.len() as u32);
+        buffer.put_u32_le(crc32c::crc32c(&encoded));
+        buffer.put_slice(&encoded);
+        Ok(SnapshotWriter {
+            store: self.clone(),
+            unfinished: Unfinished {
+                disk: self.disk.clone(),
+                path: Some(path),
+            },
+            file,
+            base: base.clone(),
+            content: buffer.len() as u64,
+            written: 0,
+            buffer,
+            length: 0,
+            checksum: 0,
+        })
+    }
+
+    /// Removes the snapshot at `position`. Those who read it may go on.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    pub fn remove(&self, position: Position) -> Result<(), SnapshotError> {
+        let path = self.dir.join(name(position));
+        let removed = self.disk.remove(&path);
+        removed.map_err(|error| SnapshotError::io(&path, error))?;
+        let synced = self.disk.sync_dir(&self.dir);
+        synced.map_err(|error| SnapshotError::io(&self.dir, error))
+    }
+
+    fn remove_surplus(&self) -> Result<(), SnapshotError> {
+        let positions = self.list()?;
+        let surplus = positions.len().saturating_sub(KEPT);
+        positions[..surplus]
+            .iter()
+            .try_for_each(|position| self.remove(*position))
+    }
+}
+
+fn name(position: Position) -> String {
+    format!("{:016x}-{:016x}.snapshot", position.index, position.term)
+}
+
+fn parse_name(text: &str) -> Option<Position> {
+    let (index, term) = text.strip_suffix(".snapshot")?.split_once('-')?;
+    let number = |digits| u64::from_str_radix(digits, 16).ok();
+    let position = Position::new(number(index)?, number(term)?);
+    (name(position) == text).then_some(position)
+}
+
+/// A file that goes away unless it is finished.
+struct Unfinished {
+    disk: Arc<dyn Disk>,
+    path: Option<PathBuf>,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            let _the_next_start_removes_it_otherwise = self.disk.remove(path);
+        }
+    }
+}
+
+/// A snapshot being written or received. Dropped before it is finished, it leaves nothing behind.
+pub struct SnapshotWriter {
+    store: SnapshotStore,
+    unfinished: Unfinished,
+    file: Arc<dyn DiskFile>,
+    base: Base,
+    /// Where the content begins in the file.
+    content: u64,
+    /// How much of the file is written; `buffer` follows.
+    written: u64,
+    buffer: BytesMut,
+    length: u64,
+    checksum: u32,
+}
+
+impl SnapshotWriter {
+    /// What the snapshot covers.
+    pub fn base(&self) -> &Base {
+        &self.base
+    }
+
+    /// The bytes of content so far: the offset of the piece that is wanted next.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Appends to the content.
+    ///
+    /// # Errors
+    /// Whatever the disk says; drop the writer then.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        self.checksum = crc32c::crc32c_append(self.checksum, bytes);
+        self.length += bytes.len() as u64;
+        self.buffer.put_slice(bytes);
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.write_out()?;
+        }
+        Ok(())
+    }
+
+    /// Takes a received piece that begins at `offset` of the content, and returns the offset wanted next. Of a piece
+    /// that came before only the new part is taken; one that leaves a gap is not taken.
+    ///
+    /// # Errors
+    /// As [`SnapshotWriter::write`].
+    pub fn piece(&mut self, offset: u64, bytes: &[u8]) -> Result<u64, SnapshotError> {
+        let known = self.length.checked_sub(offset);
+        let new = known.and_then(|known| bytes.get(usize::try_from(known).ok()?..));
+        if let Some(new) = new {
+            self.write(new)?;
+        }
+        Ok(self.length)
+    }
+
+    fn write_out(&mut self) -> Result<(), SnapshotError> {
+        let written = self.file.write_at(&self.buffer, self.written);
+        written.map_err(|error| self.failed(error))?;
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn failed(&self, error: io::Error) -> SnapshotError {
+        let path = self.unfinished.path.as_deref();
+        SnapshotError::io(path.unwrap_or(&self.store.dir), error)
+    }
+
+    fn end(&mut self) -> Result<(), SnapshotError> {
+        let mut trailer = BytesMut::with_capacity(TRAILER_BYTES);
+        trailer.put_u32_le(END_MAGIC);
+        trailer.put_u64_le(self.length);
+        trailer.put_u32_le(self.checksum);
+        trailer.put_u32_le(crc32c::crc32c(&trailer));
+        self.buffer.put_slice(&trailer);
+        self.write_out()
+    }
+
+    /// Makes the snapshot durable under its name, and removes all but the newest two. Only after this may the log be
+    /// given up to its base (P43).
+    ///
+    /// # Errors
+    /// Whatever the disk says; the snapshot may then exist or not.
+    pub fn finish(mut self) -> Result<Base, SnapshotError> {
+        self.end()?;
+        let flushed = self.file.sync_data();
+        flushed.map_err(|error| self.failed(error))?;
+        let store = self.store.clone();
+        let path = store.dir.join(name(self.base.position));
+        if let Some(temporary) = &self.unfinished.path {
+            let renamed = store.disk.rename(temporary, &path);
+            renamed.map_err(|error| SnapshotError::io(&path, error))?;
+        }
+        self.unfinished.path = None;
+        let synced = store.disk.sync_dir(&store.dir);
+        synced.map_err(|error| SnapshotError::io(&store.dir, error))?;
+        store.remove_surplus()?;
+        Ok(self.base)
+    }
+
+    /// Ends a snapshot that is made for one reader only: it is never listed or flushed, and goes away with the reader.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    pub fn finish_temporary(mut self) -> Result<SnapshotReader, SnapshotError> {
+        self.end()?;
+        let path = self.unfinished.path.clone().unwrap_or_default();
+        Ok(SnapshotReader {
+            file: self.file,
+            path,
+            base: self.base,
+            content: self.content,
+            length: self.length,
+            checksum: self.checksum,
+            offset: 0,
+            running: 0,
+            _unfinished: Some(self.unfinished),
+        })
+    }
+}
+
+/// Reads a snapshot's content from its beginning, checking it on the way: the read that reaches the end fails with
+/// [`io::ErrorKind::InvalidData`] if any byte was not what had been written.
+pub struct SnapshotReader {
+    file: Arc<dyn DiskFile>,
+    path: PathBuf,
+    base: Base,
+    content: u64,
+    length: u64,
+    checksum: u32,
+    offset: u64,
+    running: u32,
+    _unfinished: Option<Unfinished>,
+}
+
+impl SnapshotReader {
+    fn open(disk: &dyn Disk, path: &Path) -> Result<Result<Self, Damage>, SnapshotError> {
+        let failed = |error| SnapshotError::io(path, error);
+        let damaged = |offset, what: &str| Ok(Err(Damage::new(path, offset, what)));
+        let file = disk.open(path).map_err(failed)?;
+        let bytes = file.length().map_err(failed)?;
+        let mut header = [0; HEADER_BYTES];
+        let filled = file.read_at(&mut header, 0).map_err(failed)?;
+        if filled < HEADER_BYTES || &header[..8] != MAGIC {
+            return damaged(0, "it does not begin like a snapshot");
+        }
+        let mut header = &header[8..];
+        let (version, length, checksum) = (
+            header.get_u32_le(),
+            header.get_u32_le(),
+            header.get_u32_le(),
+        );
+        let frame = (HEADER_BYTES + TRAILER_BYTES) as u64;
+        if length as usize > BASE_BYTES_MAX || u64::from(length) + frame > bytes {
+            return damaged(0, "its header makes no sense");
+        }
+        let mut base = vec![0; length as usize];
+        let filled = file
+            .read_at(&mut base, HEADER_BYTES as u64)
+            .map_err(failed)?;
+        if filled < base.len() || crc32c::crc32c(&base) != checksum {
+            return damaged(HEADER_BYTES as u64, "the header's checksum does not match");
+        }
+        if version > FORMAT_VERSION {
+            let (file, found) = (path.to_path_buf(), version);
+            return Err(SnapshotError::NewerFormat { file, found });
+        }
+        let Ok(base) = Base::from_bytes(Bytes::from(base)) else {
+            return damaged(HEADER_BYTES as u64, "the header makes no sense");
+        };
+        let mut trailer = [0; TRAILER_BYTES];
+        let place = bytes - TRAILER_BYTES as u64;
+        file.read_at(&mut trailer, place).map_err(failed)?;
+        let sum = crc32c::crc32c(&trailer[..TRAILER_BYTES - 4]);
+        let mut trailer = &trailer[..];
+        let magic = trailer.get_u32_le();
+        let (content_length, content_sum) = (trailer.get_u64_le(), trailer.get_u32_le());
+        let content = HEADER_BYTES as u64 + u64::from(length);
+        let fits = content.checked_add(content_length) == Some(place);
+        if magic != END_MAGIC || trailer.get_u32_le() != sum || !fits {
+            return damaged(place, "it does not end like a snapshot");
+        }
+        Ok(Ok(Self {
+            file,
+            path: path.to_path_buf(),
+            base,
+            content,
+            length: content_length,
+            checksum: content_sum,
+            offset: 0,
+            running: 0,
+            _unfinished: None,
+        }))
+    }
+
+    /// What the snapshot covers.
+    pub fn base(&self) -> &Base {
+        &self.base
+    }
+
+    /// The bytes of its content.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The content from `offset` on, at most `bytes_max` of it; the last piece ends at [`SnapshotReader::length`].
+    /// Pieces asked for in order are checked: the last one fails if any byte was not what had been written.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    pub fn piece(&mut self, offset: u64, bytes_max: usize) -> io::Result<Bytes> {
+        let left = self.length.saturating_sub(offset);
+        let mut bytes = vec![0; (bytes_max as u64).min(left) as usize];
+        if offset == 0 {
+            self.rewind();
+        }
+        if offset == self.offset {
+            self.read_exact(&mut bytes)?;
+        } else {
+            let filled = self.file.read_at(&mut bytes, self.content + offset)?;
+            bytes.truncate(filled);
+        }
+        Ok(Bytes::from(bytes))
+    }
+
+    fn rewind(&mut self) {
+        (self.offset, self.running) = (0, 0);
+    }
+
+    /// Reads all of it, and goes back to the beginning.
+    fn check(&mut self) -> Result<Result<(), Damage>, SnapshotError> {
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let checked = loop {
+            match self.read(&mut buffer) {
+                Ok(0) => break Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    break Err(Damage::new(
+                        &self.path,
+                        self.content,
+                        "its checksum does not match",
+                    ));
+                }
+                Err(error) => return Err(SnapshotError::io(&self.path, error)),
+            }
+        };
+        self.rewind();
+        Ok(checked)
+    }
+}
+
+impl Read for SnapshotReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.length - self.offset;
+        let wanted = (buffer.len() as u64).min(left) as usize;
+        let buffer = &mut buffer[..wanted];
+        let count = self.file.read_at(buffer, self.content + self.offset)?;
+        self.running = crc32c::crc32c_append(self.running, &buffer[..count]);
+        self.offset += count as u64;
+        let ended = self.offset == self.length;
+        if (ended && self.running != self.checksum) || count < wanted {
+            let what = format!("snapshot {} is damaged", self.path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        Ok(count)
+    }
+}
