@@ -234,12 +234,7 @@ fn table(titles: &[&str], rows: &[Vec<String>]) -> String {
     text += &rule;
     for row in rows {
         for (cell, width) in row.iter().zip(&widths) {
-            let number = !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit());
-            text += &if number {
-                format!("| {cell:>width$} ")
-            } else {
-                format!("| {cell:<width$} ")
-            };
+            text += &format!("| {cell:>width$} ");
         }
         text += "|\n";
     }
@@ -268,7 +263,7 @@ mod tests {
             vec!["a".to_owned(), "10".to_owned()],
             vec!["long".to_owned(), "7".to_owned()],
         ];
-        let expected = "+------+----+\n| NAME | N  |\n+------+----+\n| a    | 10 |\n| long |  7 |\n+------+----+\n";
+        let expected = "+------+----+\n| NAME | N  |\n+------+----+\n|    a | 10 |\n| long |  7 |\n+------+----+\n";
         assert_eq!(table(&["NAME", "N"], &rows), expected);
     }
 }

@@ -44,6 +44,8 @@ pub struct Server {
     pub child: Child,
     pub client_url: String,
     pub folder: Folder,
+    program: PathBuf,
+    args: Vec<String>,
 }
 
 impl Drop for Server {
@@ -55,8 +57,12 @@ impl Drop for Server {
 
 impl Server {
     pub fn ours() -> Self {
+        Self::ours_with(&[])
+    }
+
+    pub fn ours_with(flags: &[&str]) -> Self {
         let program = Path::new(env!("CARGO_BIN_EXE_little-raft"));
-        Self::start(program, &["serve"])
+        Self::start(program, &[&["serve"], flags].concat())
     }
 
     pub fn etcd(program: &Path) -> Self {
@@ -67,24 +73,39 @@ impl Server {
         let folder = Folder::new();
         let client_url = format!("http://127.0.0.1:{}", free_port());
         let peer_url = format!("http://127.0.0.1:{}", free_port());
-        let child = Command::new(program)
-            .args(first)
-            .args(["--listen-client-urls", &client_url])
-            .args(["--advertise-client-urls", &client_url])
-            .args(["--listen-peer-urls", &peer_url])
-            .args(["--initial-advertise-peer-urls", &peer_url])
-            .args(["--initial-cluster", &format!("default={peer_url}")])
-            .arg("--data-dir")
-            .arg(folder.0.join("data"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the program starts");
+        let cluster = format!("default={peer_url}");
+        let data_dir = folder.0.join("data").display().to_string();
+        let flags = [
+            ["--listen-client-urls", &client_url],
+            ["--advertise-client-urls", &client_url],
+            ["--listen-peer-urls", &peer_url],
+            ["--initial-advertise-peer-urls", &peer_url],
+            ["--initial-cluster", &cluster],
+            ["--data-dir", &data_dir],
+        ];
+        let args: Vec<String> = first
+            .iter()
+            .copied()
+            .chain(flags.into_iter().flatten())
+            .map(Into::into)
+            .collect();
         Self {
-            child,
+            child: spawn(program, &args),
             client_url,
             folder,
+            program: program.into(),
+            args,
         }
+    }
+
+    /// The whole command line behind the program's name.
+    pub fn args(&self) -> Vec<String> {
+        self.args.clone()
+    }
+
+    /// Starts it again after it ended.
+    pub fn restart(&mut self) {
+        self.child = spawn(&self.program, &self.args);
     }
 
     /// Connects as soon as the server answers.
@@ -105,4 +126,13 @@ impl Server {
     pub async fn kv(&self) -> KvClient<Channel> {
         KvClient::new(self.channel().await).max_decoding_message_size(usize::MAX)
     }
+}
+
+fn spawn(program: &Path, args: &[String]) -> Child {
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.spawn().expect("the program starts")
 }
