@@ -1,6 +1,8 @@
 //! How replicas exchange messages: the trait, and what a replica hands to it.
 
+use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use little_raft_core::{Message, ReplicaId};
 
@@ -8,6 +10,8 @@ use little_raft_core::{Message, ReplicaId};
 ///
 /// The library asks for little: messages may be lost, repeated, delayed and reordered. They must not be altered
 /// (checksum them), and none may be larger than [`max_message_bytes`](Self::max_message_bytes).
+///
+/// Dropping it ends it: nothing may be delivered afterwards, and threads of its own must be gone.
 pub trait Cluster: Send + 'static {
     /// Called once, before anything is sent. What arrives goes to `inbox.deliver`, from any thread.
     ///
@@ -24,7 +28,39 @@ pub trait Cluster: Send + 'static {
 }
 
 /// Where a [`Cluster`] puts what arrives. Cheap to clone.
+///
+/// The thread that delivers may be kept for a short while to work on what it brought; never for anything slow, and
+/// never for longer than a bounded number of inputs.
 #[derive(Clone)]
 pub struct Inbox {
-    _todo: (),
+    target: Arc<dyn Deliver>,
+}
+
+impl Inbox {
+    /// A message arrived. It is judged by the replica: anything may be delivered, repeatedly and in any order.
+    /// Dropped when the replica's queue is full or the replica has stopped.
+    pub fn deliver(&self, message: Message) {
+        self.target.message(message);
+    }
+
+    /// What was last sent to `peer` may not have arrived.
+    pub fn unreachable(&self, peer: ReplicaId) {
+        self.target.unreachable(peer);
+    }
+
+    pub(crate) fn new(target: Arc<dyn Deliver>) -> Self {
+        Self { target }
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Inbox")
+    }
+}
+
+/// A replica, as its cluster sees it.
+pub(crate) trait Deliver: Send + Sync {
+    fn message(&self, message: Message);
+    fn unreachable(&self, peer: ReplicaId);
 }

@@ -1,42 +1,24 @@
-//! The replica under the API: how a request gets into the log, and a read becomes fresh.
+//! The replica under the API: how a request gets into the log, how a read becomes fresh, and what that is in etcd's
+//! words when it fails.
 
-use std::sync::{Mutex, PoisonError};
-
-use little_raft::core::{Position, ReplicaId};
-use little_raft::{Entry, LibraryState, StateMachine};
+use little_raft::{ProposeError, ReadError, Replica, Status as ReplicaStatus, StopReason};
 use tonic::Status;
 
 use crate::api::status::refused;
 use crate::proto::command::command::Kind;
 use crate::store::{Answer, Refusal, Store, encode};
 
-/// What the API needs to know of the replica.
-#[derive(Clone, Copy, Debug)]
-pub struct Facts {
-    /// The term it is in.
-    pub term: u64,
-    /// Who leads, if known.
-    pub leader: Option<ReplicaId>,
-    /// The last entry of its log.
-    pub last: u64,
-    /// The last entry applied.
-    pub applied: u64,
-}
-
 /// The replica.
 pub struct Engine {
-    id: ReplicaId,
-    machine: Mutex<(Store, u64)>,
+    replica: Replica<Store>,
     request_bytes_max: usize,
 }
 
 impl Engine {
-    /// A replica that is alone.
-    pub fn alone(id: ReplicaId, store: Store, request_bytes_max: usize) -> Self {
-        let applied = store.durable().map_or(0, |(position, _)| position.index);
+    /// Takes requests of up to `request_bytes_max` to `replica`.
+    pub fn new(replica: Replica<Store>, request_bytes_max: usize) -> Self {
         Self {
-            id,
-            machine: Mutex::new((store, applied)),
+            replica,
             request_bytes_max,
         }
     }
@@ -50,15 +32,8 @@ impl Engine {
         if command.len() > self.request_bytes_max {
             return Err(refused(Refusal::TooLarge));
         }
-        let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
-        let (store, applied) = &mut *machine;
-        *applied += 1;
-        let position = Position::new(*applied, 1);
-        let answer = store.apply(Entry::new(position, 0, &command));
-        store
-            .commit(position, &LibraryState::default())
-            .map_err(|error| Status::internal(error.to_string()))?;
-        answer.map_err(refused)
+        let applied = self.replica.propose(command).await;
+        applied.map_err(not_proposed)?.map_err(refused)
     }
 
     /// Waits until this replica has applied all that was acknowledged anywhere before the call.
@@ -66,21 +41,60 @@ impl Engine {
     /// # Errors
     /// Without a leader, in etcd's words.
     pub async fn barrier(&self) -> Result<(), Status> {
-        Ok(())
+        self.replica
+            .read_barrier()
+            .await
+            .map_err(|error| match error {
+                ReadError::Busy => too_many_requests(),
+                ReadError::Stopped => stopped(),
+                // A read can always be tried again, so its outcome is never in doubt.
+                _ => crate::api::status::no_leader(),
+            })
     }
 
     /// How it stands.
-    pub fn facts(&self) -> Facts {
-        let applied = self
-            .machine
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .1;
-        Facts {
-            term: 1,
-            leader: Some(self.id),
-            last: applied,
-            applied,
+    pub fn status(&self) -> ReplicaStatus {
+        self.replica.status()
+    }
+
+    /// Ends when the replica has: why.
+    pub async fn ended(&self) -> StopReason {
+        let mut watch = self.replica.watch_status();
+        loop {
+            match watch.next().await {
+                Ok(ReplicaStatus {
+                    stopped: Some(reason),
+                    ..
+                }) => return reason,
+                Ok(_) => {}
+                Err(_) => return self.replica.stopped().unwrap_or(StopReason::Requested),
+            }
         }
     }
+
+    /// Stops in order; blocks until all is flushed.
+    pub fn stop(&self) {
+        self.replica.stop();
+    }
+}
+
+/// *No leader* says that nothing was proposed, and clients act on it; what may have happened is a timeout.
+fn not_proposed(error: ProposeError) -> Status {
+    match error {
+        ProposeError::NoLeader => crate::api::status::no_leader(),
+        ProposeError::Busy => too_many_requests(),
+        ProposeError::DiskFull => refused(Refusal::NoSpace),
+        ProposeError::TooLarge { .. } => refused(Refusal::TooLarge),
+        ProposeError::NotApplied => Status::unavailable("etcdserver: leader changed"),
+        ProposeError::Stopped => stopped(),
+        _ => Status::unavailable("etcdserver: request timed out"),
+    }
+}
+
+fn too_many_requests() -> Status {
+    Status::resource_exhausted("etcdserver: too many requests")
+}
+
+fn stopped() -> Status {
+    Status::unavailable("etcdserver: server stopped")
 }

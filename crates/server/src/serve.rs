@@ -18,9 +18,12 @@ use crate::config::{Config, ConfigError, ServeArgs};
 use crate::engine::Engine;
 use crate::proto::etcdserverpb::Member;
 use crate::store::{Store, StoreError};
+use little_raft::{Replica, StartError, StopReason, Timing};
 
 /// Requests under way get so long when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// A proposal or read waits so long for a leader, and two election timeouts more.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// A storage read on one of them must not hold up the others.
 const RUNTIME_THREADS_MIN: usize = 4;
 
@@ -52,6 +55,12 @@ pub enum ServeError {
         /// What the system says.
         source: io::Error,
     },
+    /// The replica couldn't start.
+    #[error("the replica can't start: {0}")]
+    Start(#[from] StartError),
+    /// The replica can't go on.
+    #[error("the replica stopped: {0}")]
+    Stopped(StopReason),
     /// The operating system refused.
     #[error("can't {action}: {source}")]
     System {
@@ -68,8 +77,18 @@ impl ServeError {
         match self {
             Self::Config(_) => ExitCode::from(2),
             Self::Store(StoreError::Damaged { .. }) => ExitCode::from(3),
+            Self::Start(error) if is_damage(error) => ExitCode::from(3),
             _ => ExitCode::from(1),
         }
+    }
+}
+
+/// The library passes a storage's own words on.
+fn is_damage(error: &StartError) -> bool {
+    match error {
+        StartError::Damaged(_) => true,
+        StartError::Storage(error) => error.to_string().contains(" is damaged at byte "),
+        _ => false,
     }
 }
 
@@ -111,9 +130,11 @@ async fn run(config: Config) -> Result<(), ServeError> {
     }
     let api = Arc::new(start(&config)?);
     tracing::info!(id = %format_args!("{:x}", config.id.0), urls = ?config.client_urls, "serving clients");
-    serve_all(&api, listeners, stopping).await;
+    let failure = serve_all(&api, listeners, stopping).await;
+    // Blocks until all is flushed; nothing else runs here any more.
+    tokio::task::block_in_place(|| api.engine.stop());
     tracing::info!("stopped");
-    Ok(())
+    failure.map_or(Ok(()), |reason| Err(ServeError::Stopped(reason)))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -127,9 +148,27 @@ fn start(config: &Config) -> Result<Api, ServeError> {
         source,
     })?;
     let store = Store::open(&config.data_dir.join("store.redb"))?;
+    let reader = store.reader();
+    let replica = Replica::<Store>::builder(config.id)
+        .members(
+            config
+                .founders
+                .iter()
+                .map(|founder| (founder.id, &founder.peer_address[..])),
+        )
+        .cluster_token(&config.token)
+        .data_dir(config.data_dir.join("raft"))
+        .listen(config.peer_address.to_string())
+        .timing(Timing {
+            heartbeat: config.heartbeat,
+            election: config.election_timeout,
+        })
+        .snapshot_entries(config.snapshot_count)
+        .proposal_timeout(REQUEST_TIMEOUT + 2 * config.election_timeout)
+        .start(store)?;
     Ok(Api {
-        reader: store.reader(),
-        engine: Engine::alone(config.id, store, config.request_bytes_max),
+        reader,
+        engine: Engine::new(replica, config.request_bytes_max),
         cluster: config.cluster,
         id: config.id,
         members: members(config),
@@ -153,11 +192,17 @@ fn members(config: &Config) -> Vec<Member> {
     config.founders.iter().map(member).collect()
 }
 
-async fn serve_all(api: &Arc<Api>, listeners: Vec<TcpListener>, stopping: watch::Receiver<bool>) {
+/// Serves until told to stop, or until the replica has ended by itself: then it returns why.
+async fn serve_all(
+    api: &Arc<Api>,
+    listeners: Vec<TcpListener>,
+    mut stopping: watch::Receiver<bool>,
+) -> Option<StopReason> {
+    let (stop_servers, _) = watch::channel(false);
     let mut servers = JoinSet::new();
     for listener in listeners {
         let routes = Routes::from(Arc::clone(api).router());
-        let mut stop = stopping.clone();
+        let mut stop = stop_servers.subscribe();
         let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         servers.spawn(
@@ -167,13 +212,17 @@ async fn serve_all(api: &Arc<Api>, listeners: Vec<TcpListener>, stopping: watch:
                 .serve_with_incoming_shutdown(incoming, stopped),
         );
     }
-    let mut stop = stopping;
-    drop(stop.wait_for(|stop| *stop).await);
+    let failure = tokio::select! {
+        _ = stopping.wait_for(|stop| *stop) => None,
+        reason = api.engine.ended() => Some(reason),
+    };
     tracing::info!("stopping");
+    stop_servers.send_replace(true);
     let finished = async { while servers.join_next().await.is_some() {} };
     if tokio::time::timeout(STOP_TIMEOUT, finished).await.is_err() {
         tracing::warn!("some requests were cut off");
     }
+    failure
 }
 
 fn stop_signal() -> Result<watch::Receiver<bool>, ServeError> {

@@ -161,6 +161,20 @@ impl SnapshotStore {
         })
     }
 
+    /// Opens the snapshot at `position`. Reading it to its end checks it.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Missing`] if there is none, [`SnapshotError::Unusable`] if it is damaged, and whatever the disk
+    /// says.
+    pub fn at(&self, position: Position) -> Result<SnapshotReader, SnapshotError> {
+        let (dir, log_base) = (self.dir.clone(), position);
+        if !self.list()?.contains(&position) {
+            return Err(SnapshotError::Missing { dir, log_base });
+        }
+        let opened = SnapshotReader::open(&*self.disk, &self.dir.join(name(position)))?;
+        opened.map_err(|damage| SnapshotError::Unusable { damage, log_base })
+    }
+
     fn open_checked(
         &self,
         position: Position,

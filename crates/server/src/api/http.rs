@@ -33,7 +33,7 @@ async fn health(State(api): State<Arc<Api>>, request: Request) -> Response {
         .uri()
         .query()
         .is_some_and(|query| query.split('&').any(|part| part == "serializable=true"));
-    let reason = if !local && api.engine.facts().leader.is_none() {
+    let reason = if !local && api.engine.status().leader.is_none() {
         "RAFT NO LEADER".to_owned()
     } else if local {
         String::new()

@@ -12,11 +12,12 @@ use crate::proto::etcdserverpb::{
 };
 use crate::store::{self, Answer, Page, Refusal};
 
-type Answered<T> = Result<Response<T>, Status>;
-
 #[tonic::async_trait]
 impl Kv for Api {
-    async fn range(&self, request: Request<RangeRequest>) -> Answered<RangeResponse> {
+    async fn range(
+        &self,
+        request: Request<RangeRequest>,
+    ) -> Result<Response<RangeResponse>, Status> {
         let request = self.admit(request)?;
         store::check_range(&request).map_err(refused)?;
         if !request.serializable {
@@ -31,7 +32,7 @@ impl Kv for Api {
         }))
     }
 
-    async fn put(&self, request: Request<PutRequest>) -> Answered<PutResponse> {
+    async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
         let request = self.admit(request)?;
         store::check_put(&request).map_err(refused)?;
         self.check_quota(store::put_cost(&request))?;
@@ -47,7 +48,7 @@ impl Kv for Api {
     async fn delete_range(
         &self,
         request: Request<DeleteRangeRequest>,
-    ) -> Answered<DeleteRangeResponse> {
+    ) -> Result<Response<DeleteRangeResponse>, Status> {
         let request = self.admit(request)?;
         store::check_delete_range(&request).map_err(refused)?;
         match self.engine.propose(Kind::DeleteRange(request)).await? {
@@ -59,7 +60,7 @@ impl Kv for Api {
         }
     }
 
-    async fn txn(&self, request: Request<TxnRequest>) -> Answered<TxnResponse> {
+    async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
         let request = self.admit(request)?;
         store::check_txn(&request).map_err(refused)?;
         let response = if store::reads_only(&request) {
@@ -78,7 +79,10 @@ impl Kv for Api {
         Ok(Response::new(TxnResponse { header, ..response }))
     }
 
-    async fn compact(&self, request: Request<CompactionRequest>) -> Answered<CompactionResponse> {
+    async fn compact(
+        &self,
+        request: Request<CompactionRequest>,
+    ) -> Result<Response<CompactionResponse>, Status> {
         let request = self.admit(request)?;
         let (revision, physical) = (request.revision, request.physical);
         match self.engine.propose(Kind::Compact(request)).await? {

@@ -13,19 +13,19 @@ impl Maintenance for Api {
         &self,
         _request: Request<StatusRequest>,
     ) -> Result<Response<StatusResponse>, Status> {
-        let facts = self.engine.facts();
+        let status = self.engine.status();
         let mut errors = Vec::new();
-        if facts.leader.is_none() {
+        if status.leader.is_none() {
             errors.push("etcdserver: no leader".to_owned());
         }
         Ok(Response::new(StatusResponse {
             header: Some(self.header(self.reader.revision())),
             version: ETCD_VERSION.to_owned(),
             db_size: signed(self.reader.file_bytes()),
-            leader: facts.leader.map_or(0, |leader| leader.0),
-            raft_index: facts.last,
-            raft_term: facts.term,
-            raft_applied_index: facts.applied,
+            leader: status.leader.map_or(0, |leader| leader.0),
+            raft_index: status.last,
+            raft_term: status.term,
+            raft_applied_index: status.applied,
             errors,
             db_size_in_use: signed(self.reader.bytes()),
             is_learner: false,

@@ -66,7 +66,7 @@ impl Api {
             cluster_id: self.cluster,
             member_id: self.id.0,
             revision,
-            raft_term: self.engine.facts().term,
+            raft_term: self.engine.status().term,
         }
     }
 
@@ -77,7 +77,7 @@ impl Api {
 
     /// A client may ask to be refused at once when there is no leader.
     fn admit<T>(&self, request: Request<T>) -> Result<T, Status> {
-        if asks_for_leader(request.metadata()) && self.engine.facts().leader.is_none() {
+        if asks_for_leader(request.metadata()) && self.engine.status().leader.is_none() {
             return Err(status::no_leader());
         }
         Ok(request.into_inner())

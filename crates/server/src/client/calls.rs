@@ -11,9 +11,11 @@ use crate::proto::etcdserverpb::cluster_client::ClusterClient;
 use crate::proto::etcdserverpb::kv_client::KvClient;
 use crate::proto::etcdserverpb::maintenance_client::MaintenanceClient;
 
-type Done = Result<(), ClientError>;
-
-pub async fn put(endpoints: &Endpoints, request: PutRequest, printer: &mut Printer) -> Done {
+pub async fn put(
+    endpoints: &Endpoints,
+    request: PutRequest,
+    printer: &mut Printer,
+) -> Result<(), ClientError> {
     let call = |channel| {
         let request = plain(&request);
         async move {
@@ -26,7 +28,11 @@ pub async fn put(endpoints: &Endpoints, request: PutRequest, printer: &mut Print
     printer.put(&endpoints.first(Kind::Write, call).await?)
 }
 
-pub async fn get(endpoints: &Endpoints, request: RangeRequest, printer: &mut Printer) -> Done {
+pub async fn get(
+    endpoints: &Endpoints,
+    request: RangeRequest,
+    printer: &mut Printer,
+) -> Result<(), ClientError> {
     let call = |channel| {
         let request = plain(&request);
         // The limit protects from strangers; this server was chosen by whoever asks.
@@ -40,7 +46,7 @@ pub async fn del(
     endpoints: &Endpoints,
     request: DeleteRangeRequest,
     printer: &mut Printer,
-) -> Done {
+) -> Result<(), ClientError> {
     let call = |channel| {
         let request = plain(&request);
         let mut client = KvClient::new(channel).max_decoding_message_size(usize::MAX);
@@ -49,7 +55,11 @@ pub async fn del(
     printer.del(&endpoints.first(Kind::Write, call).await?)
 }
 
-pub async fn txn(endpoints: &Endpoints, request: TxnRequest, printer: &mut Printer) -> Done {
+pub async fn txn(
+    endpoints: &Endpoints,
+    request: TxnRequest,
+    printer: &mut Printer,
+) -> Result<(), ClientError> {
     let call = |channel| {
         let request = plain(&request);
         let mut client = KvClient::new(channel).max_decoding_message_size(usize::MAX);
@@ -58,7 +68,7 @@ pub async fn txn(endpoints: &Endpoints, request: TxnRequest, printer: &mut Print
     printer.txn(&endpoints.first(Kind::Write, call).await?)
 }
 
-pub async fn members(endpoints: &Endpoints, printer: &mut Printer) -> Done {
+pub async fn members(endpoints: &Endpoints, printer: &mut Printer) -> Result<(), ClientError> {
     let call = |channel| async move {
         let request = MemberListRequest { linearizable: true };
         let answer = ClusterClient::new(channel).member_list(request).await;
@@ -67,7 +77,7 @@ pub async fn members(endpoints: &Endpoints, printer: &mut Printer) -> Done {
     printer.members(&endpoints.first(Kind::Read, call).await?)
 }
 
-pub async fn status(endpoints: &Endpoints, printer: &mut Printer) -> Done {
+pub async fn status(endpoints: &Endpoints, printer: &mut Printer) -> Result<(), ClientError> {
     let call = |channel| async move {
         let answer = MaintenanceClient::new(channel)
             .status(StatusRequest {})

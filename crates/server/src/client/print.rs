@@ -12,8 +12,6 @@ use crate::proto::etcdserverpb::{
 };
 use crate::proto::mvccpb::KeyValue;
 
-type Done = Result<(), ClientError>;
-
 /// Prints in one format. Keys and values go out as the bytes they are.
 pub struct Printer {
     format: OutputFormat,
@@ -32,7 +30,7 @@ impl Printer {
         }
     }
 
-    pub fn put(&mut self, answer: &PutResponse) -> Done {
+    pub fn put(&mut self, answer: &PutResponse) -> Result<(), ClientError> {
         match self.format {
             OutputFormat::Simple => Ok(self.simple_put(answer)?),
             OutputFormat::Json => self.json(&json::put(answer)),
@@ -40,7 +38,7 @@ impl Printer {
         }
     }
 
-    pub fn get(&mut self, answer: &RangeResponse) -> Done {
+    pub fn get(&mut self, answer: &RangeResponse) -> Result<(), ClientError> {
         match self.format {
             OutputFormat::Simple if self.count_only => Ok(writeln!(self.out, "{}", answer.count)?),
             OutputFormat::Simple => Ok(self.simple_get(answer)?),
@@ -49,7 +47,7 @@ impl Printer {
         }
     }
 
-    pub fn del(&mut self, answer: &DeleteRangeResponse) -> Done {
+    pub fn del(&mut self, answer: &DeleteRangeResponse) -> Result<(), ClientError> {
         match self.format {
             OutputFormat::Simple => Ok(self.simple_del(answer)?),
             OutputFormat::Json => self.json(&json::del(answer)),
@@ -57,7 +55,7 @@ impl Printer {
         }
     }
 
-    pub fn txn(&mut self, answer: &TxnResponse) -> Done {
+    pub fn txn(&mut self, answer: &TxnResponse) -> Result<(), ClientError> {
         match self.format {
             OutputFormat::Simple => Ok(self.simple_txn(answer)?),
             OutputFormat::Json => self.json(&json::txn(answer)),
@@ -65,7 +63,7 @@ impl Printer {
         }
     }
 
-    pub fn status(&mut self, answers: &[(String, StatusResponse)]) -> Done {
+    pub fn status(&mut self, answers: &[(String, StatusResponse)]) -> Result<(), ClientError> {
         let rows: Vec<Vec<String>> = answers
             .iter()
             .map(|(endpoint, answer)| status_row(endpoint, answer))
@@ -85,7 +83,7 @@ impl Printer {
         self.rows(&titles, &rows, || json::status(answers))
     }
 
-    pub fn members(&mut self, answer: &MemberListResponse) -> Done {
+    pub fn members(&mut self, answer: &MemberListResponse) -> Result<(), ClientError> {
         let row = |member: &crate::proto::etcdserverpb::Member| {
             let state = if member.name.is_empty() {
                 "unstarted"
@@ -113,7 +111,12 @@ impl Printer {
         self.rows(&titles, &rows, || json::members(answer))
     }
 
-    fn rows(&mut self, titles: &[&str], rows: &[Vec<String>], json: impl Fn() -> Value) -> Done {
+    fn rows(
+        &mut self,
+        titles: &[&str],
+        rows: &[Vec<String>],
+        json: impl Fn() -> Value,
+    ) -> Result<(), ClientError> {
         match self.format {
             OutputFormat::Simple => {
                 for row in rows {
@@ -126,7 +129,7 @@ impl Printer {
         }
     }
 
-    fn json(&mut self, value: &Value) -> Done {
+    fn json(&mut self, value: &Value) -> Result<(), ClientError> {
         Ok(writeln!(self.out, "{value}")?)
     }
 
@@ -177,7 +180,7 @@ impl Printer {
     }
 }
 
-fn no_table() -> Done {
+fn no_table() -> Result<(), ClientError> {
     Err(ClientError::Usage(
         "-w table is for status and members; use simple or json".into(),
     ))

@@ -253,7 +253,7 @@ fn io_error(path: &Path, action: &'static str, source: redb::Error) -> StoreErro
         source => StoreError::Io {
             action,
             path,
-            source,
+            source: Box::new(source),
         },
     }
 }

@@ -90,6 +90,6 @@ pub enum StoreError {
         /// On which file.
         path: PathBuf,
         /// What came back.
-        source: redb::Error,
+        source: Box<redb::Error>,
     },
 }

@@ -53,10 +53,8 @@ impl From<io::Error> for Failure {
     }
 }
 
-type Result<T> = std::result::Result<T, Failure>;
-
 /// Applies one command.
-pub fn apply(state: &mut State, disk: &Disk, command: Kind) -> Result<Answer> {
+pub fn apply(state: &mut State, disk: &Disk, command: Kind) -> Result<Answer, Failure> {
     let start = Revision {
         main: state.revision + 1,
         sub: 0,
@@ -88,7 +86,7 @@ struct Execution<'a> {
 }
 
 impl Execution<'_> {
-    fn command(&mut self, command: Kind) -> Result<Answer> {
+    fn command(&mut self, command: Kind) -> Result<Answer, Failure> {
         match command {
             Kind::Put(request) => {
                 check::put(&request)?;
@@ -155,7 +153,7 @@ impl Execution<'_> {
         self.next.sub += 1;
     }
 
-    fn check_put(&self, request: &PutRequest) -> Result<()> {
+    fn check_put(&self, request: &PutRequest) -> Result<(), Failure> {
         let keeps = request.ignore_value || request.ignore_lease;
         if keeps
             && self
@@ -172,7 +170,7 @@ impl Execution<'_> {
         Ok(())
     }
 
-    fn put(&mut self, request: PutRequest) -> Result<PutResponse> {
+    fn put(&mut self, request: PutRequest) -> Result<PutResponse, Failure> {
         let reads_old = request.prev_kv || request.ignore_value || request.ignore_lease;
         let previous = if reads_old {
             self.look().find(&request.key)?
@@ -202,7 +200,10 @@ impl Execution<'_> {
         })
     }
 
-    fn delete_range(&mut self, request: DeleteRangeRequest) -> Result<DeleteRangeResponse> {
+    fn delete_range(
+        &mut self,
+        request: DeleteRangeRequest,
+    ) -> Result<DeleteRangeResponse, Failure> {
         let mut prev_kvs = Vec::new();
         if request.prev_kv {
             let all = RangeRequest {
@@ -231,7 +232,7 @@ impl Execution<'_> {
         })
     }
 
-    fn compact(&mut self, request: &CompactionRequest) -> Result<CompactionResponse> {
+    fn compact(&mut self, request: &CompactionRequest) -> Result<CompactionResponse, Failure> {
         if request.revision <= self.state.compacted {
             return Err(Refusal::Compacted.into());
         }
@@ -244,7 +245,7 @@ impl Execution<'_> {
         })
     }
 
-    fn txn(&mut self, request: TxnRequest) -> Result<TxnResponse> {
+    fn txn(&mut self, request: TxnRequest) -> Result<TxnResponse, Failure> {
         check::txn(&request)?;
         let plan = self.look().plan(request)?;
         self.check_plan(&plan)?;
@@ -256,7 +257,7 @@ impl Execution<'_> {
     }
 
     /// All that can be refused is, before the first write; puts before ranges, as in etcd.
-    fn check_plan(&self, plan: &Plan) -> Result<()> {
+    fn check_plan(&self, plan: &Plan) -> Result<(), Failure> {
         let mut steps = Vec::new();
         plan.collect(&mut steps);
         for step in &steps {
@@ -272,7 +273,7 @@ impl Execution<'_> {
         Ok(())
     }
 
-    fn run(&mut self, plan: Plan) -> Result<TxnResponse> {
+    fn run(&mut self, plan: Plan) -> Result<TxnResponse, Failure> {
         let mut responses = Vec::with_capacity(plan.steps.len());
         for step in plan.steps {
             let response = match step {

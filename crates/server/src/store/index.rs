@@ -44,13 +44,15 @@ pub struct KeyRange<'a> {
 }
 
 impl<'a> KeyRange<'a> {
-    fn bounds(self) -> Option<(Bound<&'a [u8]>, Bound<&'a [u8]>)> {
-        let from = Bound::Included(self.key);
+    fn is_empty(self) -> bool {
+        !matches!(self.end, [] | [0]) && self.end <= self.key
+    }
+
+    fn upto(self) -> Bound<&'a [u8]> {
         match self.end {
-            [] => Some((from, Bound::Included(self.key))),
-            [0] => Some((from, Bound::Unbounded)),
-            end if end <= self.key => None,
-            end => Some((from, Bound::Excluded(end))),
+            [] => Bound::Included(self.key),
+            [0] => Bound::Unbounded,
+            end => Bound::Excluded(end),
         }
     }
 
@@ -115,8 +117,9 @@ impl Index {
         range: KeyRange<'_>,
         revision: i64,
     ) -> impl Iterator<Item = (&'a [u8], Version)> {
-        range
-            .bounds()
+        // The map panics on bounds that are the wrong way round.
+        let bounds = (!range.is_empty()).then_some((Bound::Included(range.key), range.upto()));
+        bounds
             .map(|bounds| self.keys.range::<[u8], _>(bounds))
             .into_iter()
             .flatten()

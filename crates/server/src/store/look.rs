@@ -17,8 +17,6 @@ use crate::proto::etcdserverpb::{
 };
 use crate::proto::mvccpb::KeyValue;
 
-type Result<T> = std::result::Result<T, Failure>;
-
 /// A view of the file that is opened when first needed.
 pub struct LazyView<'a> {
     disk: &'a Disk,
@@ -50,7 +48,7 @@ pub struct Look<'a> {
 }
 
 impl Look<'_> {
-    pub fn find(&self, key: &[u8]) -> Result<Option<KeyValue>> {
+    pub fn find(&self, key: &[u8]) -> Result<Option<KeyValue>, Failure> {
         let Some(version) = self.state.index.at(key, self.horizon.revision) else {
             return Ok(None);
         };
@@ -58,11 +56,11 @@ impl Look<'_> {
         Ok(Some(record.key_value(version.revision)))
     }
 
-    pub fn page(&self, request: &RangeRequest) -> Result<Page> {
+    pub fn page(&self, request: &RangeRequest) -> Result<Page, Failure> {
         Ok(Selection::new(self.state, request, self.horizon)?.page(request, self.view.open()?)?)
     }
 
-    pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse> {
+    pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, Failure> {
         let Page { kvs, more, count } = self.page(request)?;
         Ok(RangeResponse {
             header: header(self.horizon.revision),
@@ -73,7 +71,7 @@ impl Look<'_> {
     }
 
     /// Answers a transaction that only reads.
-    pub fn txn(&self, request: TxnRequest) -> Result<TxnResponse> {
+    pub fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Failure> {
         let plan = self.plan(request)?;
         let mut responses = Vec::with_capacity(plan.steps.len());
         for step in &plan.steps {
@@ -91,7 +89,7 @@ impl Look<'_> {
     }
 
     /// Decides every compare, nested ones included, before any operation runs.
-    pub fn plan(&self, request: TxnRequest) -> Result<Plan> {
+    pub fn plan(&self, request: TxnRequest) -> Result<Plan, Failure> {
         let mut succeeded = true;
         for compare in &request.compare {
             if !self.holds(compare)? {
@@ -107,11 +105,11 @@ impl Look<'_> {
         let steps = branch
             .into_iter()
             .map(|op| self.step(op))
-            .collect::<Result<_>>()?;
+            .collect::<Result<_, Failure>>()?;
         Ok(Plan { succeeded, steps })
     }
 
-    fn step(&self, op: RequestOp) -> Result<Step> {
+    fn step(&self, op: RequestOp) -> Result<Step, Failure> {
         Ok(match op.request.ok_or(Refusal::KeyNotFound)? {
             Request::RequestRange(request) => Step::Range(request),
             Request::RequestPut(request) => Step::Put(request),
@@ -120,7 +118,7 @@ impl Look<'_> {
         })
     }
 
-    fn holds(&self, compare: &Compare) -> Result<bool> {
+    fn holds(&self, compare: &Compare) -> Result<bool, Failure> {
         let request = RangeRequest {
             key: compare.key.clone(),
             range_end: compare.range_end.clone(),

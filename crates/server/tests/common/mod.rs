@@ -70,17 +70,20 @@ impl Server {
     }
 
     fn start(program: &Path, first: &[&str]) -> Self {
+        let peer_url = format!("http://127.0.0.1:{}", free_port());
+        Self::start_member(program, first, &peer_url, &format!("default={peer_url}"))
+    }
+
+    fn start_member(program: &Path, first: &[&str], peer_url: &str, cluster: &str) -> Self {
         let folder = Folder::new();
         let client_url = format!("http://127.0.0.1:{}", free_port());
-        let peer_url = format!("http://127.0.0.1:{}", free_port());
-        let cluster = format!("default={peer_url}");
         let data_dir = folder.0.join("data").display().to_string();
         let flags = [
             ["--listen-client-urls", &client_url],
             ["--advertise-client-urls", &client_url],
-            ["--listen-peer-urls", &peer_url],
-            ["--initial-advertise-peer-urls", &peer_url],
-            ["--initial-cluster", &cluster],
+            ["--listen-peer-urls", peer_url],
+            ["--initial-advertise-peer-urls", peer_url],
+            ["--initial-cluster", cluster],
             ["--data-dir", &data_dir],
         ];
         let args: Vec<String> = first
@@ -96,6 +99,37 @@ impl Server {
             program: program.into(),
             args,
         }
+    }
+
+    /// Three of ours that know each other.
+    pub fn three() -> Vec<Self> {
+        Self::three_with(&[])
+    }
+
+    /// Three of ours with these flags.
+    pub fn three_with(flags: &[&str]) -> Vec<Self> {
+        let peers: Vec<String> = (0..3)
+            .map(|_| format!("http://127.0.0.1:{}", free_port()))
+            .collect();
+        let founders: Vec<String> = peers
+            .iter()
+            .enumerate()
+            .map(|(n, url)| format!("m{n}={url}"))
+            .collect();
+        let cluster = founders.join(",");
+        let program = Path::new(env!("CARGO_BIN_EXE_little-raft"));
+        let one = |(n, peer_url): (usize, &String)| {
+            let name = format!("m{n}");
+            let first = [&["serve", "--name", &name], flags].concat();
+            Self::start_member(program, &first, peer_url, &cluster)
+        };
+        peers.iter().enumerate().map(one).collect()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it can be waited for");
     }
 
     /// The whole command line behind the program's name.

@@ -6,16 +6,20 @@ use super::*;
 use crate::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::proto::mvccpb::KeyValue;
 
-type Contents = BTreeMap<String, KeyValue>;
-
 /// Invariant: `history[r]` is what a read at revision `r` returns.
 struct Model {
-    history: Vec<Contents>,
+    history: Vec<BTreeMap<String, KeyValue>>,
     compacted: i64,
 }
 
 impl Model {
-    fn put(&self, contents: &mut Contents, key: &str, value: &str, revision: i64) {
+    fn put(
+        &self,
+        contents: &mut BTreeMap<String, KeyValue>,
+        key: &str,
+        value: &str,
+        revision: i64,
+    ) {
         let old = contents.get(key);
         let kv = KeyValue {
             key: Bytes::from(key.to_owned()),
@@ -28,7 +32,7 @@ impl Model {
         contents.insert(key.to_owned(), kv);
     }
 
-    fn newest(&self) -> (Contents, i64) {
+    fn newest(&self) -> (BTreeMap<String, KeyValue>, i64) {
         let contents = self.history.last().expect("never empty").clone();
         (contents, self.history.len() as i64)
     }
@@ -169,7 +173,7 @@ fn random_operations_agree_with_the_model() {
         let mut random = Random(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
         let mut driven = Driven::in_memory();
         let mut model = Model {
-            history: vec![Contents::new(), Contents::new()],
+            history: vec![BTreeMap::new(), BTreeMap::new()],
             compacted: -1,
         };
         println!("seed {seed}");

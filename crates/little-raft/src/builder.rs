@@ -1,0 +1,303 @@
+//! From a description to a running replica.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use little_raft_core::{Codec, Config, Identity, Member, Message, Now, ReplicaId, Timing};
+
+use crate::cluster::{Cluster, Inbox};
+use crate::driver::{Applier, ApplierConfig, Engine, EngineConfig, LogWriter, Store, recover};
+use crate::error::StartError;
+use crate::machine::StateMachine;
+use crate::replica::Replica;
+use crate::shell::{Core, Immediate, Parts, Shell};
+use crate::status::Board;
+use crate::storage::{Founding, Storage};
+use crate::timer;
+
+/// Describes a replica before it starts. Only [`members`](Self::members) has no default.
+#[must_use = "nothing runs before `start`"]
+pub struct Builder {
+    id: ReplicaId,
+    members: Vec<Member>,
+    token: String,
+    data_dir: Option<PathBuf>,
+    listen: Option<String>,
+    timing: Timing,
+    engine: EngineConfig,
+    applier: ApplierConfig,
+    storage: Option<Box<dyn Storage>>,
+    cluster: Option<Box<dyn Cluster>>,
+    adjust: Option<Box<dyn FnOnce(&mut Config) + Send>>,
+}
+
+/// The one group of a cluster, until there are several.
+const GROUP: u64 = 0;
+/// A piece of a snapshot.
+const PIECE_BYTES: usize = 512 << 10;
+
+impl Builder {
+    pub(crate) fn new(id: ReplicaId) -> Self {
+        Self {
+            id,
+            members: Vec::new(),
+            token: String::new(),
+            data_dir: None,
+            listen: None,
+            timing: Timing::default(),
+            engine: EngineConfig::default(),
+            applier: ApplierConfig {
+                snapshot_entries: 10_000,
+                snapshot_bytes: 64 << 20,
+            },
+            storage: None,
+            cluster: None,
+            adjust: None,
+        }
+    }
+
+    /// The members the group begins with, this replica among them, and where their peers reach them. The same on
+    /// every replica and at every start.
+    pub fn members<I, A>(mut self, members: impl IntoIterator<Item = (I, A)>) -> Self
+    where
+        I: Into<ReplicaId>,
+        A: Into<String>,
+    {
+        let members = members.into_iter();
+        self.members = members.map(|(id, at)| Member::voter(id, at)).collect();
+        self
+    }
+
+    /// Keeps clusters with the same members apart; default: empty. The same on every replica.
+    pub fn cluster_token(mut self, token: impl Into<String>) -> Self {
+        self.token = token.into();
+        self
+    }
+
+    /// Where the log and the snapshots are kept; default: `little-raft-<id>`. Of use with the built-in storage only.
+    pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(dir.into());
+        self
+    }
+
+    /// Where to listen, if that is not the member's own address. Of use with the built-in cluster only.
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = Some(address.into());
+        self
+    }
+
+    /// Heartbeat and election timeouts. The same on every replica.
+    pub fn timing(mut self, timing: Timing) -> Self {
+        self.timing = timing;
+        self
+    }
+
+    /// How long proposals and reads wait for a leader; default: 5 s.
+    pub fn proposal_timeout(mut self, timeout: Duration) -> Self {
+        self.engine.proposal_timeout = timeout;
+        self
+    }
+
+    /// How many proposals may wait for a leader, and how many bytes of them; default: 65,536 and 64 MiB.
+    pub fn parked_max(mut self, count: usize, bytes: usize) -> Self {
+        self.engine.parked_count_max = count;
+        self.engine.parked_bytes_max = bytes;
+        self
+    }
+
+    /// After how many applied commands a snapshot is taken (of a durable machine: how many commands its log keeps for
+    /// followers that lag); default: 10,000.
+    pub fn snapshot_entries(mut self, count: u64) -> Self {
+        self.applier.snapshot_entries = count;
+        self.engine.tail_entries = count;
+        self
+    }
+
+    /// After how many bytes of applied commands a snapshot is taken, if that comes first; default: 64 MiB.
+    pub fn snapshot_bytes(mut self, bytes: usize) -> Self {
+        self.applier.snapshot_bytes = bytes;
+        self
+    }
+
+    /// Remembers in a storage of your own.
+    pub fn storage(mut self, storage: impl Storage) -> Self {
+        self.storage = Some(Box::new(storage));
+        self
+    }
+
+    /// Talks through a cluster of your own.
+    pub fn cluster(mut self, cluster: impl Cluster) -> Self {
+        self.cluster = Some(Box::new(cluster));
+        self
+    }
+
+    /// Adjusts the core's limits, before it starts.
+    pub fn limits(mut self, adjust: impl FnOnce(&mut Config) + Send + 'static) -> Self {
+        self.adjust = Some(Box::new(adjust));
+        self
+    }
+
+    /// Starts the replica: opens its storage, brings `machine` to the state that is remembered, joins the cluster.
+    ///
+    /// # Errors
+    /// When the description contradicts itself or what is remembered, or when storage, cluster or machine fail. Each
+    /// error says what to do.
+    pub fn start<M: StateMachine>(mut self, mut machine: M) -> Result<Replica<M>, StartError> {
+        self.check()?;
+        let mut storage = self.take_storage()?;
+        let founding = Founding {
+            cluster: cluster_id(&self.token, &self.members),
+            replica: self.id,
+            incarnation: random(),
+            founders: self.members.clone(),
+        };
+        let opened = storage.open(&founding)?;
+        let snapshots = storage.snapshots();
+        let recovery = recover(&mut machine, &opened, &*snapshots)?;
+        if let Some(reset) = recovery.reset {
+            storage.append(&[reset])?;
+        }
+        let cluster = self.take_cluster(&opened.identity)?;
+        let config = self.config(&opened.identity, cluster.max_message_bytes());
+        let now = Now {
+            monotonic: timer::monotonic(),
+            wall: timer::wall(),
+        };
+        let saved = opened.snapshots.iter().map(|base| base.position.index);
+        let at = recovery.at;
+        let engine = Engine::new(
+            config,
+            self.engine,
+            recovery.restored,
+            at.position.index,
+            saved,
+            now,
+        )
+        .map_err(StartError::Config)?;
+        let command_bytes_max = cluster.max_message_bytes()
+            - (2 * Message::OVERHEAD_BYTES).min(cluster.max_message_bytes() / 2);
+        let piece_bytes = PIECE_BYTES.min(cluster.max_message_bytes() / 2);
+        let reader = storage.reader();
+        let store = Store::new(reader.clone(), snapshots.clone());
+        let applier = Applier::new(
+            machine,
+            at.position,
+            at.membership,
+            self.applier,
+            reader,
+            snapshots.clone(),
+        );
+        let immediate = storage.is_immediate();
+        let log = LogWriter::new(storage);
+        let (own, threads) = match immediate {
+            true => (Some(Immediate::new(log, store)), None),
+            false => (None, Some((log, store))),
+        };
+        let board = Board::new(self.id, engine.progress(), engine.membership());
+        let shell = Shell::new(Parts {
+            core: Core::new(engine, own),
+            applier,
+            snapshots,
+            piece_bytes,
+            board,
+        });
+        let replica = Replica::new(shell.clone(), command_bytes_max);
+        shell.start_threads(threads).map_err(StartError::Thread)?;
+        let inbox = Inbox::new(Arc::new(shell.clone()));
+        shell.join(cluster, inbox).map_err(StartError::Cluster)?;
+        Ok(replica)
+    }
+
+    fn check(&mut self) -> Result<(), StartError> {
+        self.members.sort_by_key(|member| member.id);
+        for pair in self.members.windows(2) {
+            if pair[0].id == pair[1].id {
+                return Err(StartError::BadMember { id: pair[0].id });
+            }
+        }
+        if self.members.first().is_some_and(|first| first.id.0 == 0) {
+            return Err(StartError::BadMember { id: ReplicaId(0) });
+        }
+        if !self.members.iter().any(|member| member.id == self.id) {
+            return Err(StartError::NotAMember { id: self.id });
+        }
+        self.timing.check().map_err(StartError::Config)
+    }
+
+    fn config(&mut self, identity: &Identity, message_bytes_max: usize) -> Config {
+        let mut config = Config::new(identity, GROUP);
+        config.timing = self.timing;
+        config.seed = random();
+        config.message_bytes_max = config.message_bytes_max.min(message_bytes_max / 2);
+        if let Some(adjust) = self.adjust.take() {
+            adjust(&mut config);
+        }
+        config
+    }
+
+    fn take_storage(&mut self) -> Result<Box<dyn Storage>, StartError> {
+        if let Some(storage) = self.storage.take() {
+            return Ok(storage);
+        }
+        let dir = self.data_dir.clone();
+        let dir = dir.unwrap_or_else(|| format!("little-raft-{}", self.id).into());
+        #[cfg(feature = "wal")]
+        {
+            Ok(Box::new(crate::wal::WalStorage::new(dir)))
+        }
+        #[cfg(not(feature = "wal"))]
+        {
+            let _ = dir;
+            Err(StartError::LeftOut("storage (feature `wal`)"))
+        }
+    }
+
+    fn take_cluster(&mut self, identity: &Identity) -> Result<Box<dyn Cluster>, StartError> {
+        if let Some(cluster) = self.cluster.take() {
+            return Ok(cluster);
+        }
+        let addresses: BTreeMap<ReplicaId, String> = self
+            .members
+            .iter()
+            .map(|member| (member.id, member.address.clone()))
+            .collect();
+        #[cfg(feature = "net")]
+        {
+            let listen = self.listen.as_ref().unwrap_or(&addresses[&self.id]);
+            let cluster = crate::tcp::TcpCluster::bind(listen, identity, addresses.clone())
+                .map_err(StartError::Cluster)?;
+            Ok(Box::new(cluster))
+        }
+        #[cfg(not(feature = "net"))]
+        {
+            let _ = (identity, addresses);
+            Err(StartError::LeftOut("cluster (feature `net`)"))
+        }
+    }
+}
+
+/// The cluster's identity: a hash of its token and its founders, the same on every replica.
+pub fn cluster_id(token: &str, founders: &[Member]) -> u64 {
+    let mut founders: Vec<&Member> = founders.iter().collect();
+    founders.sort_by_key(|member| member.id);
+    let mut bytes = BytesMut::new();
+    token.to_owned().encode(&mut bytes);
+    for member in founders {
+        member.id.encode(&mut bytes);
+        member.address.encode(&mut bytes);
+    }
+    // FNV-1a: simple, stable, and spread enough for a name that only guards against mix-ups.
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// Never zero. The standard library seeds each state from the system's randomness.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish().max(1)
+}

@@ -1,0 +1,354 @@
+//! What is committed reaches the state machine here: in order, in batches, off the path that answers heartbeats.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use little_raft_core::{
+    Apply, Base, Codec, Entry as LogEntry, EntryKind, Membership, Position, SendSnapshot,
+};
+
+use super::pieces::Trailer;
+use super::reads::ReadTask;
+use crate::error::{ProposeError, StopReason};
+use crate::machine::{Entry, LibraryState, StateMachine};
+use crate::pending::Answer;
+use crate::storage::{LogReader, SnapshotFiles};
+
+/// How much of a log that must be read back is applied at once.
+const READ_BYTES_MAX: usize = 1 << 20;
+/// After how many entries a durable machine is asked how far it has come.
+const DURABLE_EVERY_COUNT: u64 = 1_000;
+
+/// Owns the state machine: nobody else changes it.
+pub struct Applier<M: StateMachine> {
+    machine: M,
+    config: ApplierConfig,
+    reader: Arc<dyn LogReader>,
+    snapshots: Arc<dyn SnapshotFiles>,
+    applied: Position,
+    membership: Membership,
+    is_durable: bool,
+    /// Entries and bytes applied since the last snapshot was taken, or the durable machine was asked.
+    since_count: u64,
+    since_bytes: usize,
+    saving: bool,
+    /// Reused from batch to batch.
+    responses: Vec<(Answer<M::Response, ProposeError>, M::Response)>,
+}
+
+/// When snapshots are taken.
+#[derive(Clone, Copy, Debug)]
+pub struct ApplierConfig {
+    /// After so many entries.
+    pub snapshot_entries: u64,
+    /// Or after so many bytes of entries.
+    pub snapshot_bytes: usize,
+}
+
+/// What the applier is to do, in order.
+pub enum ApplyWork<M: StateMachine> {
+    /// Apply entries.
+    Batch(Batch<M::Response>),
+    /// Replace the state by the snapshot at this base.
+    Install(Base),
+    /// Serve reads of the state as it is now.
+    Reads(Vec<Box<dyn ReadTask<M>>>),
+    /// Make a view of the state for a follower.
+    View(SendSnapshot),
+    /// A snapshot was saved, or could not be: the next may be taken.
+    Saved,
+}
+
+/// Entries to apply, and who waits for them.
+pub struct Batch<R> {
+    /// The entries.
+    pub apply: Apply,
+    /// Who waits, in rising order of (index, term).
+    pub waiters: VecDeque<(Position, Answer<R, ProposeError>)>,
+    /// Return the responses that nobody waits for, with this mark.
+    pub keep: Option<u64>,
+}
+
+/// What a batch came to.
+#[derive(Debug)]
+pub struct Applied<R> {
+    /// All up to here is applied.
+    pub index: u64,
+    /// The batch's mark.
+    pub keep: Option<u64>,
+    /// Responses nobody waited for, if there was a mark.
+    pub kept: Vec<(Position, R)>,
+    /// What of a durable machine survives a crash, if it was asked.
+    pub durable: Option<u64>,
+}
+
+/// What came out of a piece of work.
+pub struct Done<M: StateMachine> {
+    /// For the engine.
+    pub applied: Option<Applied<M::Response>>,
+    /// To be done elsewhere: it takes long.
+    pub job: Option<Job<M::Snapshot>>,
+    /// A view was asked for that could not be made.
+    pub view_failed: Option<SendSnapshot>,
+}
+
+/// Something that takes long, and needs only a view of the state.
+pub enum Job<V> {
+    /// Write a snapshot of the state at this base to storage.
+    Save(Base, V),
+    /// Stream the state at this base to a follower.
+    Serve(SendSnapshot, Base, V),
+}
+
+impl<M: StateMachine> Applier<M> {
+    /// The applier of a machine that has applied all up to `applied`.
+    pub fn new(
+        machine: M,
+        applied: Position,
+        membership: Membership,
+        config: ApplierConfig,
+        reader: Arc<dyn LogReader>,
+        snapshots: Arc<dyn SnapshotFiles>,
+    ) -> Self {
+        Self {
+            is_durable: machine.durable().is_some(),
+            machine,
+            config,
+            reader,
+            snapshots,
+            applied,
+            membership,
+            since_count: 0,
+            since_bytes: 0,
+            saving: false,
+            responses: Vec::new(),
+        }
+    }
+
+    /// Does one piece of work, and answers who waited for it.
+    ///
+    /// # Errors
+    /// An error is the end of the replica: the applier must not be used again.
+    pub fn run(&mut self, work: ApplyWork<M>) -> Result<Done<M>, StopReason> {
+        let mut done = Done {
+            applied: None,
+            job: None,
+            view_failed: None,
+        };
+        match work {
+            ApplyWork::Batch(batch) => {
+                done.applied = Some(self.apply_batch(batch)?);
+                done.job = self.snapshot_if_due();
+            }
+            ApplyWork::Install(base) => done.applied = Some(self.install(&base)?),
+            ApplyWork::Reads(tasks) => tasks.into_iter().for_each(|task| task.run(&self.machine)),
+            ApplyWork::View(send) => match self.machine.snapshot() {
+                Ok(view) => done.job = Some(Job::Serve(send, self.base(), view)),
+                Err(error) => {
+                    tracing::warn!(to = %send.to, %error, "no snapshot could be made for a follower");
+                    done.view_failed = Some(send);
+                }
+            },
+            ApplyWork::Saved => self.saving = false,
+        }
+        Ok(done)
+    }
+
+    /// The machine, for reads that need no order.
+    pub fn machine(&self) -> &M {
+        &self.machine
+    }
+
+    /// How far it has come.
+    pub fn applied(&self) -> Position {
+        self.applied
+    }
+
+    fn base(&self) -> Base {
+        Base {
+            position: self.applied,
+            membership: self.membership.clone(),
+        }
+    }
+
+    fn apply_batch(
+        &mut self,
+        batch: Batch<M::Response>,
+    ) -> Result<Applied<M::Response>, StopReason> {
+        let mut waiters = batch.waiters;
+        let mut kept = Vec::new();
+        let keep = batch.keep.is_some();
+        match batch.apply {
+            Apply::Nothing => {}
+            Apply::Entries(entries) => {
+                self.apply_entries(&entries, &mut waiters, keep.then_some(&mut kept))?;
+            }
+            Apply::Stored { first, last } => {
+                let mut next = first;
+                while next <= last {
+                    let entries = self.reader.entries(next, last, READ_BYTES_MAX)?;
+                    self.apply_entries(&entries, &mut waiters, keep.then_some(&mut kept))?;
+                    next += entries.len() as u64;
+                }
+            }
+        }
+        assert!(
+            waiters.is_empty(),
+            "waiters beyond the end of their batch, at {:?}",
+            waiters.front()
+        );
+        Ok(Applied {
+            index: self.applied.index,
+            keep: batch.keep,
+            kept,
+            durable: self.durable_if_due(),
+        })
+    }
+
+    /// Applies consecutive entries, commits them to the machine, and answers those who waited for them.
+    fn apply_entries(
+        &mut self,
+        entries: &[LogEntry],
+        waiters: &mut VecDeque<(Position, Answer<M::Response, ProposeError>)>,
+        mut kept: Option<&mut Vec<(Position, M::Response)>>,
+    ) -> Result<(), StopReason> {
+        if entries.is_empty() {
+            return Err(StopReason::Storage(
+                "the log gave no entries where there must be some".into(),
+            ));
+        }
+        let mut replaced = Vec::new();
+        for entry in entries {
+            let response = self.apply_entry(entry)?;
+            let waiter = waiter_of(entry.position, waiters, &mut replaced);
+            match (waiter, response) {
+                (Some(answer), Some(response)) => self.responses.push((answer, response)),
+                (None, Some(response)) => {
+                    if let Some(kept) = kept.as_mut() {
+                        kept.push((entry.position, response));
+                    }
+                }
+                (None, None) => {}
+                (Some(_), None) => panic!("a proposal at {} became no command", entry.position),
+            }
+        }
+        if self.is_durable {
+            let library = LibraryState(self.base().to_bytes());
+            self.machine
+                .commit(self.applied, &library)
+                .map_err(machine_failed)?;
+        }
+        for (answer, response) in self.responses.drain(..) {
+            answer.send(Ok(response));
+        }
+        for answer in replaced {
+            answer.send(Err(ProposeError::NotApplied));
+        }
+        Ok(())
+    }
+
+    fn apply_entry(&mut self, entry: &LogEntry) -> Result<Option<M::Response>, StopReason> {
+        assert!(
+            entry.position.index == self.applied.index + 1,
+            "the entry after {} must be applied next, not {}",
+            self.applied,
+            entry.position
+        );
+        if crc32c::crc32c(&entry.payload) != entry.checksum {
+            return Err(StopReason::Storage(
+                format!("the command at {} is not what was proposed: its checksum differs; replace this replica's data from its peers", entry.position).into(),
+            ));
+        }
+        self.applied = entry.position;
+        self.since_count += 1;
+        self.since_bytes += entry.bytes();
+        Ok(match entry.kind {
+            EntryKind::Noop => None,
+            EntryKind::Command => Some(self.machine.apply(Entry::new(
+                entry.position,
+                entry.time,
+                &entry.payload,
+            ))),
+        })
+    }
+
+    /// Rule 10: a snapshot is installed whole, and never rolls the state machine back.
+    fn install(&mut self, base: &Base) -> Result<Applied<M::Response>, StopReason> {
+        assert!(
+            base.position.index >= self.applied.index,
+            "a snapshot at {} would roll back a machine at {}",
+            base.position,
+            self.applied
+        );
+        let mut stream = Trailer::reader(self.snapshots.open(base.position)?);
+        self.machine.restore(&mut stream).map_err(machine_failed)?;
+        stream.verify().map_err(machine_failed)?;
+        self.applied = base.position;
+        self.membership = base.membership.clone();
+        (self.since_count, self.since_bytes) = (0, 0);
+        if self.is_durable {
+            let library = LibraryState(base.to_bytes());
+            self.machine
+                .commit(self.applied, &library)
+                .map_err(machine_failed)?;
+        }
+        Ok(Applied {
+            index: self.applied.index,
+            keep: None,
+            kept: Vec::new(),
+            durable: None,
+        })
+    }
+
+    fn durable_if_due(&mut self) -> Option<u64> {
+        if !self.is_durable || self.since_count < DURABLE_EVERY_COUNT {
+            return None;
+        }
+        (self.since_count, self.since_bytes) = (0, 0);
+        self.machine.durable().map(|(position, _)| position.index)
+    }
+
+    fn snapshot_if_due(&mut self) -> Option<Job<M::Snapshot>> {
+        let due = self.since_count >= self.config.snapshot_entries
+            || self.since_bytes >= self.config.snapshot_bytes;
+        if self.is_durable || self.saving || !due {
+            return None;
+        }
+        (self.since_count, self.since_bytes) = (0, 0);
+        match self.machine.snapshot() {
+            Ok(view) => {
+                self.saving = true;
+                Some(Job::Save(self.base(), view))
+            }
+            Err(error) => {
+                tracing::warn!(at = %self.applied, %error, "no snapshot could be taken; the log grows on");
+                None
+            }
+        }
+    }
+}
+
+/// The waiter for the entry at `position`. Those for other terms at or below it were replaced by what is committed.
+fn waiter_of<R>(
+    position: Position,
+    waiters: &mut VecDeque<(Position, Answer<R, ProposeError>)>,
+    replaced: &mut Vec<Answer<R, ProposeError>>,
+) -> Option<Answer<R, ProposeError>> {
+    let mut found = None;
+    while waiters
+        .front()
+        .is_some_and(|(at, _)| at.index <= position.index)
+    {
+        let (at, answer) = waiters.pop_front().expect("looked at above");
+        if at == position {
+            found = Some(answer);
+        } else {
+            replaced.push(answer);
+        }
+    }
+    found
+}
+
+fn machine_failed(error: std::io::Error) -> StopReason {
+    StopReason::Machine(error.to_string().into())
+}

@@ -1,0 +1,513 @@
+//! The algorithm, joined to those who wait for its answers.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use little_raft_core::{
+    Apply, Base, Config, ConfigError, Event as Observed, Input, Membership, Message, Now, Outputs,
+    Raft, Refusal, ReplicaId, Restored, SendPiece, SendSnapshot, State, Write,
+};
+
+use super::applier::{Applied, ApplyWork, Batch};
+use super::reads::{FailedRead, ReadTask, Reads};
+use super::store::StoreWork;
+use super::waiters::{Ending, Proposal, Proposals};
+use crate::error::{ProposeError, ReadError};
+use crate::machine::StateMachine;
+
+/// One thing that happened to a replica.
+pub enum Event<M: StateMachine> {
+    /// Time passed.
+    Wake,
+    /// Somebody proposed.
+    Propose(Proposal<M::Response>),
+    /// Somebody wants to read.
+    Read(Box<dyn ReadTask<M>>),
+    /// A piece of work on the state machine is done.
+    Applied(Applied<M::Response>),
+    /// A snapshot was saved, or could not be.
+    Saved(Option<Base>),
+    /// Anything the core knows by itself.
+    Core(Input),
+}
+
+/// All that has to be done after some events. The fields may be worked on in any order; each one in its own order.
+pub struct Effects<M: StateMachine> {
+    /// To send.
+    pub messages: Vec<Message>,
+    /// To make durable; then tell the core [`Input::Flushed`].
+    pub write: Option<Write>,
+    /// For the applier, in this order.
+    pub apply: Vec<ApplyWork<M>>,
+    /// For the store.
+    pub store: Vec<StoreWork>,
+    /// Transfers that begin; a view comes from the applier.
+    pub begun: Vec<SendSnapshot>,
+    /// Pieces that may be sent.
+    pub pieces: Vec<SendPiece>,
+    /// Transfers that are over.
+    pub ended: Vec<SendSnapshot>,
+    /// Waits that have ended.
+    pub endings: Vec<Ending<M::Response>>,
+    /// Reads that have failed.
+    pub failed_reads: Vec<FailedRead<M>>,
+}
+
+impl<M: StateMachine> Default for Effects<M> {
+    fn default() -> Self {
+        Self {
+            messages: Vec::new(),
+            write: None,
+            apply: Vec::new(),
+            store: Vec::new(),
+            begun: Vec::new(),
+            pieces: Vec::new(),
+            ended: Vec::new(),
+            endings: Vec::new(),
+            failed_reads: Vec::new(),
+        }
+    }
+}
+
+/// The engine's own limits.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineConfig {
+    /// How long a proposal or a read looks for a leader.
+    pub proposal_timeout: Duration,
+    /// How many proposals may wait for a leader.
+    pub parked_count_max: usize,
+    /// How many bytes of them.
+    pub parked_bytes_max: usize,
+    /// How many reads may be open at once.
+    pub reads_count_max: usize,
+    /// How many entries a durable machine leaves in the log, for followers that lag.
+    pub tail_entries: u64,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            proposal_timeout: Duration::from_secs(5),
+            parked_count_max: 1 << 16,
+            parked_bytes_max: 64 << 20,
+            reads_count_max: 1 << 16,
+            tail_entries: 10_000,
+        }
+    }
+}
+
+/// How long to wait before the core is asked again after a refusal, if nothing changes meanwhile.
+const RETRY: u64 = 20_000_000;
+/// After how long an unanswered read is asked about again: a message may have been lost.
+const READ_AGAIN: u64 = 400_000_000;
+/// A durable machine's log is compacted in steps of at least so many entries.
+const COMPACT_STEP: u64 = 1_000;
+
+/// The algorithm and who waits for it. See the module's documentation for how to run one.
+pub struct Engine<M: StateMachine> {
+    raft: Raft,
+    config: EngineConfig,
+    proposals: Proposals<M::Response>,
+    reads: Reads<M>,
+    /// Proposals that wait for a leader, in order of arrival.
+    parked: VecDeque<Proposal<M::Response>>,
+    parked_bytes: usize,
+    /// The earliest deadline among them.
+    parked_deadline: u64,
+    /// Not before this time is the core asked about what is parked, unless leadership changes.
+    retry_at: u64,
+    leader: Option<ReplicaId>,
+    /// The indices of the two newest snapshots.
+    saved: VecDeque<u64>,
+    compacted: u64,
+    effects: Effects<M>,
+}
+
+impl<M: StateMachine> Engine<M> {
+    /// An engine that goes on from `restored`, with a machine that has applied up to `applied`, and snapshots at the
+    /// indices `saved` (oldest first).
+    ///
+    /// # Errors
+    /// When the core refuses the configuration.
+    pub fn new(
+        config: Config,
+        engine: EngineConfig,
+        restored: Restored,
+        applied: u64,
+        saved: impl IntoIterator<Item = u64>,
+        now: Now,
+    ) -> Result<Self, ConfigError> {
+        let base = restored.base.position.index;
+        let mut raft = Raft::new(config, restored, now)?;
+        if applied > base {
+            raft.step(now, Input::Applied { index: applied });
+        }
+        Ok(Self {
+            raft,
+            config: engine,
+            proposals: Proposals::new(applied),
+            reads: Reads::default(),
+            parked: VecDeque::new(),
+            parked_bytes: 0,
+            parked_deadline: u64::MAX,
+            retry_at: 0,
+            leader: None,
+            saved: saved.into_iter().collect(),
+            compacted: base,
+            effects: Effects::default(),
+        })
+    }
+
+    /// Something happened. Any number of events may be given before the [`effects`](Self::effects) are asked for:
+    /// what they have in common is then done once.
+    pub fn step(&mut self, now: Now, event: Event<M>) {
+        match event {
+            Event::Wake => {
+                self.raft.step(now, Input::Wake);
+                self.expire(now.monotonic);
+            }
+            Event::Propose(proposal) => self.propose(now, proposal),
+            Event::Read(task) => self.read(now, task),
+            Event::Applied(applied) => self.applied(now, applied),
+            Event::Saved(base) => self.saved(now, base),
+            Event::Core(input) => self.raft.step(now, input),
+        }
+    }
+
+    /// What has to be done after the events so far.
+    pub fn effects(&mut self, now: Now) -> Effects<M> {
+        self.ask_again(now);
+        let outputs = self.raft.outputs(now);
+        self.digest(now, outputs);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When [`Event::Wake`] is due; `u64::MAX` for never. Waking too early or too often changes nothing.
+    pub fn deadline(&self) -> u64 {
+        let waits_for_retry = self.leader.is_some() && self.has_parked();
+        let retry = if waits_for_retry {
+            self.retry_at
+        } else {
+            u64::MAX
+        };
+        self.raft
+            .deadline()
+            .min(retry)
+            .min(self.parked_deadline)
+            .min(self.proposals.deadline())
+            .min(self.reads.deadline())
+    }
+
+    /// The algorithm, to look at.
+    pub fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// The last index the state machine has reported.
+    pub fn applied_index(&self) -> u64 {
+        self.proposals.applied_index()
+    }
+
+    /// How many proposals and reads have not ended.
+    pub fn open(&self) -> usize {
+        self.proposals.open() + self.parked.len() + self.reads.open()
+    }
+
+    /// The end: everybody who waits is answered as far as rule 9 allows. Proposals in the log end as unknown when
+    /// the engine is dropped.
+    pub fn stop(&mut self) -> Effects<M> {
+        let mut effects = std::mem::take(&mut self.effects);
+        let parked = self.parked.drain(..);
+        effects
+            .endings
+            .extend(parked.map(|p| (p.answer, Err(ProposeError::Stopped))));
+        self.reads
+            .fail_all(ReadError::Stopped, &mut effects.failed_reads);
+        effects
+    }
+
+    fn propose(&mut self, now: Now, mut proposal: Proposal<M::Response>) {
+        proposal.deadline = now
+            .monotonic
+            .saturating_add(nanos(self.config.proposal_timeout));
+        if self.raft.leader().is_none() || !self.parked.is_empty() {
+            self.park(proposal);
+        } else {
+            self.ask(now, proposal);
+        }
+    }
+
+    fn ask(&mut self, now: Now, proposal: Proposal<M::Response>) {
+        let ticket = self.proposals.next_ticket();
+        let input = Input::Propose {
+            ticket,
+            checksum: proposal.checksum,
+            payload: proposal.payload.clone(),
+        };
+        self.raft.step(now, input);
+        self.proposals.ask(ticket, proposal);
+    }
+
+    fn park(&mut self, proposal: Proposal<M::Response>) {
+        let bytes = self.parked_bytes + proposal.payload.len();
+        let full = self.parked.len() >= self.config.parked_count_max;
+        if full || bytes > self.config.parked_bytes_max {
+            self.effects
+                .endings
+                .push((proposal.answer, Err(ProposeError::Busy)));
+            return;
+        }
+        self.parked_bytes = bytes;
+        self.parked_deadline = self.parked_deadline.min(proposal.deadline);
+        self.parked.push_back(proposal);
+    }
+
+    fn read(&mut self, now: Now, task: Box<dyn ReadTask<M>>) {
+        if self.reads.open() >= self.config.reads_count_max {
+            self.effects.failed_reads.push((task, ReadError::Busy));
+            return;
+        }
+        let deadline = now
+            .monotonic
+            .saturating_add(nanos(self.config.proposal_timeout));
+        if self.raft.leader().is_none() || self.reads.has_parked() {
+            self.reads.park(deadline, task);
+        } else {
+            self.ask_read(now, deadline, task);
+        }
+    }
+
+    fn ask_read(&mut self, now: Now, deadline: u64, task: Box<dyn ReadTask<M>>) {
+        let ticket = self.proposals.next_ticket();
+        self.raft.step(now, Input::Read { ticket });
+        let again = now.monotonic.saturating_add(READ_AGAIN);
+        self.reads.ask(ticket, again, deadline, task);
+    }
+
+    /// Asks the core about what is parked, once a leader is known.
+    fn ask_again(&mut self, now: Now) {
+        let leader = self.raft.leader();
+        if leader != self.leader {
+            self.leader = leader;
+            self.retry_at = 0;
+        }
+        if leader.is_none() || !self.has_parked() || now.monotonic < self.retry_at {
+            return;
+        }
+        self.retry_at = now.monotonic.saturating_add(RETRY);
+        self.parked_bytes = 0;
+        self.parked_deadline = u64::MAX;
+        for proposal in std::mem::take(&mut self.parked) {
+            self.ask(now, proposal);
+        }
+        while let Some((deadline, task)) = self.reads.unpark() {
+            self.ask_read(now, deadline, task);
+        }
+    }
+
+    fn has_parked(&self) -> bool {
+        !self.parked.is_empty() || self.reads.has_parked()
+    }
+
+    fn expire(&mut self, now: u64) {
+        self.proposals.expire(now, &mut self.effects.endings);
+        self.reads.expire(now, &mut self.effects.failed_reads);
+        if self.parked_deadline > now {
+            return;
+        }
+        self.parked_bytes = 0;
+        self.parked_deadline = u64::MAX;
+        for proposal in std::mem::take(&mut self.parked) {
+            if proposal.deadline <= now {
+                self.effects
+                    .endings
+                    .push((proposal.answer, Err(ProposeError::NoLeader)));
+            } else {
+                self.park(proposal);
+            }
+        }
+    }
+
+    fn applied(&mut self, now: Now, applied: Applied<M::Response>) {
+        let (index, durable) = (applied.index, applied.durable);
+        self.proposals.applied(applied, &mut self.effects.endings);
+        self.raft.step(now, Input::Applied { index });
+        if let Some(durable) = durable {
+            // A durable machine needs no log below what it would keep in a crash.
+            self.compact(now, durable.saturating_sub(self.config.tail_entries));
+        }
+    }
+
+    fn saved(&mut self, now: Now, base: Option<Base>) {
+        self.effects.apply.push(ApplyWork::Saved);
+        if let Some(base) = base {
+            self.remember_snapshot(base.position.index);
+            // Up to the older of the two: if the newer one turns out damaged, the older and the log serve.
+            if self.saved.len() == 2 {
+                self.compact(now, self.saved[0]);
+            }
+        }
+    }
+
+    fn remember_snapshot(&mut self, index: u64) {
+        self.saved.push_back(index);
+        while self.saved.len() > 2 {
+            self.saved.pop_front();
+        }
+    }
+
+    fn compact(&mut self, now: Now, index: u64) {
+        let worth_it = self.saved.contains(&index) || index >= self.compacted + COMPACT_STEP;
+        if index > self.compacted && worth_it {
+            self.compacted = index;
+            self.raft.step(now, Input::Compact { index });
+        }
+    }
+
+    fn digest(&mut self, now: Now, outputs: Outputs) {
+        outputs.events.iter().for_each(log_event);
+        let effects = &mut self.effects;
+        effects.messages = outputs.messages;
+        effects.write = outputs.write;
+        effects.begun = outputs.send_snapshot;
+        effects.pieces = outputs.send_piece;
+        effects.ended = outputs.sent;
+        let fetches = outputs.fetch.into_iter().map(StoreWork::Fetch);
+        effects.store.extend(fetches);
+        let pieces = outputs.pieces.into_iter().map(StoreWork::Piece);
+        effects.store.extend(pieces);
+        // Positions before entries: who waits for an entry goes to the applier with it.
+        self.proposed(now, outputs.proposed);
+        if let Some(base) = outputs.install {
+            self.install(base);
+        }
+        self.hand_over(outputs.apply);
+        self.confirmed(outputs.reads);
+        let views = self.effects.begun.iter().copied().map(ApplyWork::View);
+        self.effects.apply.extend(views);
+    }
+
+    fn proposed(
+        &mut self,
+        now: Now,
+        proposed: Vec<(u64, Result<little_raft_core::Position, Refusal>)>,
+    ) {
+        for (ticket, outcome) in proposed {
+            let Some(proposal) = self.proposals.answered(ticket) else {
+                continue;
+            };
+            match outcome {
+                Ok(position) => {
+                    self.proposals
+                        .place(position, proposal.answer, &mut self.effects.endings);
+                }
+                Err(Refusal::NoLeader | Refusal::Transferring | Refusal::RefusedByLeader)
+                    if proposal.deadline > now.monotonic =>
+                {
+                    self.retry_at = self.retry_at.max(now.monotonic.saturating_add(RETRY));
+                    self.park(proposal);
+                }
+                Err(refusal) => self
+                    .effects
+                    .endings
+                    .push((proposal.answer, Err(refusal.into()))),
+            }
+        }
+    }
+
+    fn install(&mut self, base: Base) {
+        let index = base.position.index;
+        self.proposals.overtaken(index, &mut self.effects.endings);
+        self.remember_snapshot(index);
+        self.compacted = self.compacted.max(index);
+        self.effects.apply.push(ApplyWork::Install(base));
+    }
+
+    fn hand_over(&mut self, apply: Apply) {
+        let last = match &apply {
+            Apply::Nothing => return,
+            Apply::Entries(entries) => match entries.last() {
+                Some(entry) => entry.position.index,
+                None => return,
+            },
+            Apply::Stored { last, .. } => *last,
+        };
+        let batch = Batch {
+            waiters: self.proposals.hand_over(last),
+            keep: self.proposals.keep_for(),
+            apply,
+        };
+        self.effects.apply.push(ApplyWork::Batch(batch));
+    }
+
+    fn confirmed(&mut self, reads: Vec<(u64, Result<u64, Refusal>)>) {
+        for (ticket, outcome) in reads {
+            match outcome {
+                Ok(index) => self.reads.confirmed(ticket, index),
+                Err(_) => self.reads.refused(ticket),
+            }
+        }
+        let ready = self.reads.ready(self.proposals.handed());
+        if !ready.is_empty() {
+            self.effects.apply.push(ApplyWork::Reads(ready));
+        }
+    }
+}
+
+/// What of the algorithm's state is shown to users, without what rarely changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Our part.
+    pub state: State,
+    /// The term.
+    pub term: u64,
+    /// Who leads.
+    pub leader: Option<ReplicaId>,
+    /// The end of the log.
+    pub last: u64,
+    /// What is durable of it.
+    pub durable: u64,
+    /// What is committed.
+    pub committed: u64,
+    /// What is applied.
+    pub applied: u64,
+}
+
+impl<M: StateMachine> Engine<M> {
+    /// The state in numbers.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            state: self.raft.state(),
+            term: self.raft.term(),
+            leader: self.raft.leader(),
+            last: self.raft.last().index,
+            durable: self.raft.durable(),
+            committed: self.raft.committed(),
+            applied: self.applied_index(),
+        }
+    }
+
+    /// Who belongs to the group.
+    pub fn membership(&self) -> &Membership {
+        self.raft.membership()
+    }
+}
+
+fn log_event(event: &Observed) {
+    match event {
+        Observed::Leadership {
+            term,
+            leader,
+            state,
+        } => tracing::info!(term, ?leader, ?state, "leadership changed"),
+        Observed::SteppedDown(why) => tracing::warn!(?why, "stepped down"),
+        Observed::Ignored { from, reason } => {
+            tracing::warn!(%from, ?reason, "a message was not listened to");
+        }
+        other => tracing::info!(?other, "event"),
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,83 @@
+//! Group commit: all writes that have queued up become durable with one append.
+
+use little_raft_core::{Input, Write};
+
+use crate::error::StorageError;
+use crate::storage::{Space, Storage};
+
+/// Owns the storage's appending end.
+pub struct LogWriter {
+    storage: Box<dyn Storage>,
+    /// What could not be written for lack of room, in order.
+    unwritten: Vec<Write>,
+    low: bool,
+}
+
+/// What to tell the engine after an append.
+#[derive(Debug, Default)]
+pub struct LogOutcome {
+    /// The inputs for the core: what is durable now, and whether there is room.
+    pub inputs: [Option<Input>; 2],
+    /// Run again after a while, also with nothing new: there was no room.
+    pub retry: bool,
+}
+
+impl LogWriter {
+    /// The writer of an opened storage.
+    pub fn new(storage: Box<dyn Storage>) -> Self {
+        Self {
+            storage,
+            unwritten: Vec::new(),
+            low: false,
+        }
+    }
+
+    /// Makes `writes` durable, after what is still unwritten. Reports exactly what was in this append.
+    ///
+    /// # Errors
+    /// Any but a lack of room is the end of the replica (rule 2): the writer must not be used again.
+    pub fn run(&mut self, mut writes: Vec<Write>) -> Result<LogOutcome, StorageError> {
+        if !self.unwritten.is_empty() {
+            self.unwritten.append(&mut writes);
+            writes = std::mem::take(&mut self.unwritten);
+        }
+        match self.storage.append(&writes) {
+            Ok(space) => Ok(self.written(&writes, space)),
+            Err(StorageError::NoSpace(_)) => {
+                self.unwritten = writes;
+                Ok(self.report(None, true))
+            }
+            Err(fatal) => Err(fatal),
+        }
+    }
+
+    /// Nothing was written for a while.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn idle(&mut self) -> Result<(), StorageError> {
+        self.storage.idle()
+    }
+
+    /// The storage, once nothing more is to be written.
+    pub fn into_storage(self) -> Box<dyn Storage> {
+        self.storage
+    }
+
+    fn written(&mut self, writes: &[Write], space: Space) -> LogOutcome {
+        let last = writes.last().map(|write| write.number);
+        self.report(last, space.low)
+    }
+
+    fn report(&mut self, flushed: Option<u64>, low: bool) -> LogOutcome {
+        let changed = low != self.low;
+        self.low = low;
+        LogOutcome {
+            inputs: [
+                flushed.map(|write| Input::Flushed { write }),
+                changed.then_some(Input::Accepting(!low)),
+            ],
+            retry: low,
+        }
+    }
+}

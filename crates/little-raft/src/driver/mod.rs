@@ -1,0 +1,24 @@
+//! The driver's logic without its threads: what the replica's threads call, and what a simulator calls in an order
+//! of its own.
+//!
+//! An [`Engine`] joins the algorithm to those who wait for its answers. It is given [`Event`]s and gives [`Effects`];
+//! a [`LogWriter`], a [`Store`] and an [`Applier`] carry the effects out, and what they return is given back to the
+//! engine. Nothing here reads a clock, starts a thread or takes a lock.
+
+mod applier;
+mod engine;
+mod log_writer;
+mod pieces;
+mod reads;
+mod recovery;
+mod store;
+mod waiters;
+
+pub use applier::{Applied, Applier, ApplierConfig, ApplyWork, Batch, Done, Job};
+pub use engine::{Effects, Engine, EngineConfig, Event, Progress};
+pub use log_writer::{LogOutcome, LogWriter};
+pub use pieces::{CopyTo, PieceWriter, Trailer};
+pub use reads::{ReadTask, Reads};
+pub use recovery::{Recovery, recover};
+pub use store::{Store, StoreWork};
+pub use waiters::{Proposal, Proposals};

@@ -1,0 +1,134 @@
+//! Where a replica goes on after a restart: log, snapshots and state machine brought to one account (rule 10).
+
+use bytes::Bytes;
+use little_raft_core::{Base, Codec, Position, Restored, Write};
+
+use super::pieces::Trailer;
+use crate::error::StartError;
+use crate::machine::{LibraryState, StateMachine};
+use crate::storage::{Opened, SnapshotFiles};
+
+/// Where to go on.
+#[derive(Debug)]
+pub struct Recovery {
+    /// What the core begins with.
+    pub restored: Restored,
+    /// What the state machine has applied, and who belonged to the group then.
+    pub at: Base,
+    /// To be appended before anything else: the log begins anew.
+    pub reset: Option<Write>,
+}
+
+/// Brings `machine` to the newest state that is remembered, and the log to the machine.
+///
+/// A crash can fall between a received snapshot's becoming durable and the log's beginning after it. Then the
+/// snapshot (or a durable machine restored from it) is ahead of the log, or contradicts it, and the log begins anew.
+///
+/// # Errors
+/// When a snapshot that the log continues from is missing or damaged, and when the machine can't be restored.
+pub fn recover<M: StateMachine>(
+    machine: &mut M,
+    opened: &Opened,
+    files: &dyn SnapshotFiles,
+) -> Result<Recovery, StartError> {
+    let mut restored = opened.restored.clone();
+    let own = own_base(machine, &restored.base)?;
+    let at = match snapshot_needed(machine, &own, opened) {
+        true => restore_newest(machine, opened, files)?.unwrap_or(own),
+        false => own,
+    };
+    if at.position.index < restored.base.position.index {
+        return Err(StartError::Damaged(format!(
+            "the log begins after {}, but the newest state is from {}: a snapshot is missing or damaged; \
+             remove this replica's data and add it to the group anew",
+            restored.base.position, at.position
+        )));
+    }
+    let reset = (term_at(&restored, at.position.index) != Some(at.position.term))
+        .then(|| begin_anew(&mut restored, &at));
+    restored.hard_state.committed = restored.hard_state.committed.max(at.position.index);
+    Ok(Recovery {
+        restored,
+        at,
+        reset,
+    })
+}
+
+/// What the machine says it has by itself.
+fn own_base<M: StateMachine>(machine: &M, log: &Base) -> Result<Base, StartError> {
+    let begin = Base {
+        position: Position::default(),
+        membership: log.membership.clone(),
+    };
+    match machine.durable() {
+        Some((position, library)) if position.index > 0 => {
+            let base = Base::from_bytes(Bytes::clone(&library.0)).map_err(|error| {
+                StartError::Damaged(format!(
+                    "the state machine kept no valid library state: {error}"
+                ))
+            })?;
+            Ok(Base { position, ..base })
+        }
+        _ => Ok(begin),
+    }
+}
+
+fn snapshot_needed<M: StateMachine>(machine: &M, own: &Base, opened: &Opened) -> bool {
+    let Some(newest) = opened.snapshots.last() else {
+        return false;
+    };
+    let ahead = newest.position.index > own.position.index;
+    let log = &opened.restored;
+    let own_is_in_log = own.position.index >= log.base.position.index;
+    let log_reaches = term_at(log, newest.position.index) == Some(newest.position.term);
+    ahead && (machine.durable().is_none() || !own_is_in_log || !log_reaches)
+}
+
+/// Restores the newest snapshot; the storage has passed over damaged ones.
+fn restore_newest<M: StateMachine>(
+    machine: &mut M,
+    opened: &Opened,
+    files: &dyn SnapshotFiles,
+) -> Result<Option<Base>, StartError> {
+    let Some(base) = opened.snapshots.last() else {
+        return Ok(None);
+    };
+    let mut stream = Trailer::reader(files.open(base.position)?);
+    machine.restore(&mut stream).map_err(StartError::Machine)?;
+    stream.verify().map_err(StartError::Machine)?;
+    let library = LibraryState(base.to_bytes());
+    machine
+        .commit(base.position, &library)
+        .map_err(StartError::Machine)?;
+    Ok(Some(base.clone()))
+}
+
+fn begin_anew(restored: &mut Restored, at: &Base) -> Write {
+    if at.position.term > restored.hard_state.term {
+        restored.hard_state.term = at.position.term;
+        restored.hard_state.vote = None;
+    }
+    restored.hard_state.committed = at.position.index;
+    restored.base = at.clone();
+    restored.last = at.position.index;
+    restored.terms.clear();
+    restored.tail.clear();
+    Write {
+        number: 0,
+        hard_state: restored.hard_state,
+        base: Some(at.clone()),
+        entries: Vec::new(),
+    }
+}
+
+fn term_at(restored: &Restored, index: u64) -> Option<u64> {
+    if index == restored.base.position.index {
+        return Some(restored.base.position.term);
+    }
+    if index < restored.base.position.index || index > restored.last {
+        return None;
+    }
+    let runs = restored.terms.iter().rev();
+    let mut before = runs.skip_while(|run| run.index > index);
+    before.next().map(|run| run.term)
+}

@@ -1,0 +1,242 @@
+//! Who waits for a proposal, and how each wait ends: exactly once, by rule 9.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use little_raft_core::Position;
+
+use super::applier::Applied;
+use crate::error::ProposeError;
+use crate::pending::Answer;
+
+/// A command and who waits for it.
+#[derive(Debug)]
+pub struct Proposal<R> {
+    /// The command.
+    pub payload: Bytes,
+    /// CRC-32C of it.
+    pub checksum: u32,
+    /// When to give up looking for a leader; set by the engine when it sees the proposal first.
+    pub deadline: u64,
+    /// Who waits.
+    pub answer: Answer<R, ProposeError>,
+}
+
+impl<R> Proposal<R> {
+    /// A command that has not been given to an engine yet.
+    pub fn new(payload: Bytes, answer: Answer<R, ProposeError>) -> Self {
+        Self {
+            checksum: crc32c::crc32c(&payload),
+            payload,
+            deadline: u64::MAX,
+            answer,
+        }
+    }
+}
+
+/// How a wait ended; to be released with no lock held.
+pub type Ending<R> = (Answer<R, ProposeError>, Result<R, ProposeError>);
+
+/// Responses kept for forwarded proposals whose position is not known yet: more than this, and the oldest outcomes
+/// are reported as unknown.
+const KEPT_COUNT_MAX: usize = 1 << 16;
+
+/// The proposals whose outcome is open, by how much is known of them.
+pub struct Proposals<R> {
+    /// Given to the core, position not known: in rising order of tickets. After the outputs of a step are drained,
+    /// only forwarded ones are left here.
+    asked: VecDeque<(u64, Proposal<R>)>,
+    /// In the log at this position, not handed to the applier: in rising order of (index, term), because one index
+    /// can be taken by several terms.
+    placed: VecDeque<(Position, Answer<R, ProposeError>)>,
+    /// Position learned after the applier had been given that index.
+    late: Vec<(Position, Answer<R, ProposeError>)>,
+    /// What was applied while forwarded proposals were open, in rising order, for [`late`](Self::late).
+    kept: VecDeque<Kept<R>>,
+    next_ticket: u64,
+    /// The last index handed to the applier.
+    handed: u64,
+    /// The last index it has reported.
+    applied: u64,
+}
+
+struct Kept<R> {
+    position: Position,
+    /// The newest ticket when the entry was handed to the applier: later ones can't be about it.
+    ticket: u64,
+    response: R,
+}
+
+impl<R> Proposals<R> {
+    /// No proposals, on a machine that has applied up to `applied`.
+    pub fn new(applied: u64) -> Self {
+        Self {
+            asked: VecDeque::new(),
+            placed: VecDeque::new(),
+            late: Vec::new(),
+            kept: VecDeque::new(),
+            next_ticket: 1,
+            handed: applied,
+            applied,
+        }
+    }
+
+    /// The name for the next question to the core.
+    pub fn next_ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket - 1
+    }
+
+    /// The core was asked for it, under this ticket.
+    pub fn ask(&mut self, ticket: u64, proposal: Proposal<R>) {
+        self.asked.push_back((ticket, proposal));
+    }
+
+    /// The proposal with this ticket, answered by the core; `None` if its wait has ended already.
+    pub fn answered(&mut self, ticket: u64) -> Option<Proposal<R>> {
+        if self
+            .asked
+            .front()
+            .is_some_and(|(first, _)| *first == ticket)
+        {
+            return self.asked.pop_front().map(|(_, proposal)| proposal);
+        }
+        let at = self
+            .asked
+            .binary_search_by_key(&ticket, |(ticket, _)| *ticket)
+            .ok()?;
+        self.asked.remove(at).map(|(_, proposal)| proposal)
+    }
+
+    /// It stands in the log at `position`: its outcome is that of the entry there.
+    pub fn place(
+        &mut self,
+        position: Position,
+        answer: Answer<R, ProposeError>,
+        endings: &mut Vec<Ending<R>>,
+    ) {
+        if position.index <= self.applied {
+            let outcome = self.find_kept(position);
+            endings.push((answer, outcome));
+        } else if position.index <= self.handed {
+            self.late.push((position, answer));
+        } else {
+            let key = (position.index, position.term);
+            let at = self
+                .placed
+                .iter()
+                .rposition(|(known, _)| (known.index, known.term) <= key)
+                .map_or(0, |at| at + 1);
+            self.placed.insert(at, (position, answer));
+        }
+    }
+
+    /// Those that stand at or below `last`, which is handed to the applier now.
+    pub fn hand_over(&mut self, last: u64) -> VecDeque<(Position, Answer<R, ProposeError>)> {
+        assert!(
+            last > self.handed,
+            "entries up to {last} were handed to the applier twice, it has {}",
+            self.handed
+        );
+        self.handed = last;
+        if self.placed.back().is_none_or(|(at, _)| at.index <= last) {
+            return std::mem::take(&mut self.placed);
+        }
+        let count = self.placed.partition_point(|(at, _)| at.index <= last);
+        self.placed.drain(..count).collect()
+    }
+
+    /// Whether responses must be kept for proposals whose position is not known, and for which tickets.
+    pub fn keep_for(&self) -> Option<u64> {
+        (!self.asked.is_empty()).then_some(self.next_ticket - 1)
+    }
+
+    /// Entries were applied: late ones end.
+    pub fn applied(&mut self, applied: Applied<R>, endings: &mut Vec<Ending<R>>) {
+        self.applied = self.applied.max(applied.index);
+        if let Some(ticket) = applied.keep {
+            self.kept
+                .extend(applied.kept.into_iter().map(|(position, response)| Kept {
+                    position,
+                    ticket,
+                    response,
+                }));
+        }
+        for (position, answer) in std::mem::take(&mut self.late) {
+            if position.index <= self.applied {
+                let outcome = self.find_kept(position);
+                endings.push((answer, outcome));
+            } else {
+                self.late.push((position, answer));
+            }
+        }
+        self.forget_kept();
+    }
+
+    /// A snapshot takes the place of all up to `index`: what became of entries below it can't be told any more.
+    pub fn overtaken(&mut self, index: u64, endings: &mut Vec<Ending<R>>) {
+        let count = self.placed.partition_point(|(at, _)| at.index <= index);
+        let lost = self.placed.drain(..count);
+        endings.extend(lost.map(|(_, answer)| (answer, Err(ProposeError::Unknown))));
+        self.handed = self.handed.max(index);
+    }
+
+    /// Ends the forwarded ones that nobody answered in time.
+    pub fn expire(&mut self, now: u64, endings: &mut Vec<Ending<R>>) {
+        if self.asked.iter().all(|(_, p)| p.deadline > now) {
+            return;
+        }
+        for (ticket, proposal) in std::mem::take(&mut self.asked) {
+            if proposal.deadline <= now {
+                endings.push((proposal.answer, Err(ProposeError::Unknown)));
+            } else {
+                self.asked.push_back((ticket, proposal));
+            }
+        }
+    }
+
+    /// When the oldest forwarded one gives up.
+    pub fn deadline(&self) -> u64 {
+        self.asked.front().map_or(u64::MAX, |(_, p)| p.deadline)
+    }
+
+    /// The last index handed to the applier.
+    pub fn handed(&self) -> u64 {
+        self.handed
+    }
+
+    /// The last index reported as applied.
+    pub fn applied_index(&self) -> u64 {
+        self.applied
+    }
+
+    /// How many wait for an outcome.
+    pub fn open(&self) -> usize {
+        self.asked.len() + self.placed.len() + self.late.len()
+    }
+
+    fn find_kept(&mut self, position: Position) -> Result<R, ProposeError> {
+        let found = self
+            .kept
+            .binary_search_by_key(&position.index, |kept| kept.position.index);
+        match found {
+            Ok(at) if self.kept[at].position == position => {
+                let kept = self.kept.remove(at).expect("found there");
+                Ok(kept.response)
+            }
+            // Log matching: what is committed at this index is another term's, so ours never will be.
+            Ok(_) => Err(ProposeError::NotApplied),
+            Err(_) => Err(ProposeError::Unknown),
+        }
+    }
+
+    fn forget_kept(&mut self) {
+        let oldest = self.asked.front().map_or(u64::MAX, |(ticket, _)| *ticket);
+        while let Some(front) = self.kept.front() {
+            if front.ticket >= oldest && self.kept.len() <= KEPT_COUNT_MAX {
+                return;
+            }
+            self.kept.pop_front();
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What can go wrong, by operation, and what the caller can do next.
+
+use std::io;
+use std::sync::Arc;
+
+use little_raft_core::{ConfigError, Refusal, ReplicaId};
+use thiserror::Error;
+
+use crate::pending::Abandoned;
+
+/// How a proposal ended, if it was not applied here. All but [`Unknown`](Self::Unknown) are definite: the command
+/// was not applied and never will be (rule 9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ProposeError {
+    /// No leader was found within the proposal timeout. Nothing was proposed; try again when a majority is up.
+    #[error("no leader was found in time; nothing was proposed, try again once a majority is up")]
+    NoLeader,
+    /// Too much is waiting. Nothing was proposed; try again later.
+    #[error("too much is waiting already; nothing was proposed, try again later")]
+    Busy,
+    /// The leader's disk is full. Nothing was proposed; make room, or try again after another replica leads.
+    #[error("the leader's disk is full; nothing was proposed, make room on it")]
+    DiskFull,
+    /// The command does not fit into a message.
+    #[error("the command has {bytes} bytes, at most {bytes_max} are allowed; nothing was proposed")]
+    TooLarge {
+        /// The command's size.
+        bytes: usize,
+        /// The largest size allowed.
+        bytes_max: usize,
+    },
+    /// Another leader's entry was committed in its place. Propose it again.
+    #[error(
+        "a new leader replaced it before it was committed; it was not applied, propose it again"
+    )]
+    NotApplied,
+    /// The replica has stopped. Nothing was proposed.
+    #[error("the replica has stopped; nothing was proposed, its status says why")]
+    Stopped,
+    /// It may have been applied, or may yet be: the replica stopped, lost touch with the leader, or was overtaken by
+    /// a snapshot before it learned the outcome. Look at the state before proposing it again.
+    #[error("the outcome is unknown: it may have been applied, or may yet be")]
+    Unknown,
+}
+
+impl ProposeError {
+    /// Whether the command may have been applied in spite of the error.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown)
+    }
+}
+
+impl From<Refusal> for ProposeError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NoLeader | Refusal::Transferring => Self::NoLeader,
+            Refusal::DiskFull => Self::DiskFull,
+            Refusal::Busy | Refusal::RefusedByLeader => Self::Busy,
+            // A refusal that this version does not know promises nothing.
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl Abandoned for ProposeError {
+    fn abandoned() -> Self {
+        Self::Unknown
+    }
+}
+
+/// Why a read gave nothing. It can always be tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// No leader confirmed it within the proposal timeout.
+    #[error("no leader confirmed the read in time; try again once a majority is up")]
+    NoLeader,
+    /// Too much is waiting.
+    #[error("too much is waiting already; try again later")]
+    Busy,
+    /// The replica has stopped.
+    #[error("the replica has stopped; its status says why")]
+    Stopped,
+    /// The closure panicked. The replica goes on.
+    #[error("the closure of this read panicked")]
+    Panicked,
+}
+
+impl Abandoned for ReadError {
+    fn abandoned() -> Self {
+        Self::Stopped
+    }
+}
+
+/// Why a replica could not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The members don't include this replica.
+    #[error("replica {id} is not among the members; add it to `members`")]
+    NotAMember {
+        /// The replica.
+        id: ReplicaId,
+    },
+    /// A member is named twice, or has no valid id.
+    #[error(
+        "member {id} is named twice or is not above zero; every replica needs an id of its own"
+    )]
+    BadMember {
+        /// The member.
+        id: ReplicaId,
+    },
+    /// The core refuses the configuration.
+    #[error("{0}")]
+    Config(ConfigError),
+    /// The storage can't be opened or used.
+    #[error("{0}")]
+    Storage(#[from] StorageError),
+    /// The cluster can't be reached: the port is in use, say.
+    #[error("the cluster could not be started: {0}")]
+    Cluster(io::Error),
+    /// The state machine could not be restored.
+    #[error("the state machine could not be restored: {0}")]
+    Machine(io::Error),
+    /// A snapshot is missing that the log continues from.
+    #[error("{0}")]
+    Damaged(String),
+    /// A thread could not be started.
+    #[error("a thread could not be started: {0}")]
+    Thread(io::Error),
+    /// A default part is needed that this build left out.
+    #[error("this build has no {0}; enable that feature, or give the builder one of your own")]
+    LeftOut(&'static str),
+}
+
+/// What went wrong in a [`Storage`](crate::Storage).
+#[derive(Clone, Debug, Error)]
+pub enum StorageError {
+    /// There is no room. Nothing was written; trying again may succeed.
+    #[error("no space is left: {0}")]
+    NoSpace(Arc<str>),
+    /// Anything else. Nothing more can be trusted to reach the disk: the replica stops (rule 2).
+    #[error("{0}")]
+    Fatal(Arc<str>),
+}
+
+impl StorageError {
+    /// A fatal error that says what happened, to what, and what to do.
+    pub fn fatal(text: impl ToString) -> Self {
+        Self::Fatal(text.to_string().into())
+    }
+
+    /// No room, and where.
+    pub fn no_space(text: impl ToString) -> Self {
+        Self::NoSpace(text.to_string().into())
+    }
+}
+
+/// Why a replica no longer runs.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// [`Replica::stop`](crate::Replica::stop) was called, or the last handle dropped.
+    #[error("it was asked to stop")]
+    Requested,
+    /// Its log or a snapshot could not be written or read.
+    #[error("its storage failed: {0}")]
+    Storage(Arc<str>),
+    /// The state machine reported an error.
+    #[error("its state machine failed: {0}")]
+    Machine(Arc<str>),
+    /// Something panicked.
+    #[error("a panic: {0}")]
+    Panic(Arc<str>),
+}
+
+impl StopReason {
+    /// Whether it stopped because something broke, rather than because it was asked to.
+    pub fn is_failure(&self) -> bool {
+        !matches!(self, Self::Requested)
+    }
+}
+
+impl From<StorageError> for StopReason {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error.to_string().into())
+    }
+}

@@ -1,0 +1,232 @@
+//! A storage in memory. What it holds outlives the replica, as a disk would.
+
+use std::collections::VecDeque;
+use std::io::{self, Cursor, Read, Write as IoWrite};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use little_raft_core::{Base, Entry, Identity, Position, Restored, Write};
+
+use crate::error::StorageError;
+use crate::storage::{Founding, LogReader, Opened, SnapshotFiles, SnapshotSink, Space, Storage};
+
+/// Remembers in memory. Clones share what they hold, so that a replica can be started again on a clone of its
+/// storage. Everything is lost with the last clone: a cluster on this forgets its promises when the process ends.
+#[derive(Clone, Default)]
+pub struct MemoryStorage {
+    disk: Arc<Mutex<Disk>>,
+}
+
+#[derive(Default)]
+struct Disk {
+    identity: Option<Identity>,
+    hard_state: little_raft_core::HardState,
+    base: Base,
+    entries: VecDeque<Entry>,
+    snapshots: Vec<(Base, Arc<[u8]>)>,
+    full: bool,
+    broken: bool,
+}
+
+impl MemoryStorage {
+    /// A storage that remembers nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Pretends that the disk is full (or that there is room again), for tests.
+    pub fn set_full(&self, full: bool) {
+        self.disk().full = full;
+    }
+
+    /// Makes every later append fail for good, for tests.
+    pub fn fail(&self) {
+        self.disk().broken = true;
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Storage for MemoryStorage {
+    fn open(&mut self, founding: &Founding) -> Result<Opened, StorageError> {
+        let mut disk = self.disk();
+        let identity = disk.identity.get_or_insert_with(|| Identity {
+            cluster: founding.cluster,
+            replica: founding.replica,
+            incarnation: founding.incarnation,
+            boot: 0,
+            founders: founding.founders.clone(),
+        });
+        if identity.cluster != founding.cluster || identity.replica != founding.replica {
+            return Err(StorageError::fatal(format!(
+                "this memory belongs to replica {} of another cluster or group; give every replica its own",
+                identity.replica
+            )));
+        }
+        identity.boot += 1;
+        Ok(Opened {
+            identity: identity.clone(),
+            snapshots: disk
+                .snapshots
+                .iter()
+                .map(|(base, _)| base.clone())
+                .collect(),
+            restored: disk.restored(founding),
+        })
+    }
+
+    fn append(&mut self, writes: &[Write]) -> Result<Space, StorageError> {
+        let mut disk = self.disk();
+        if disk.broken {
+            return Err(StorageError::fatal("the memory was told to fail"));
+        }
+        for write in writes {
+            disk.append(write);
+        }
+        Ok(Space { low: disk.full })
+    }
+
+    fn reader(&self) -> Arc<dyn LogReader> {
+        Arc::new(self.clone())
+    }
+
+    fn snapshots(&self) -> Arc<dyn SnapshotFiles> {
+        Arc::new(self.clone())
+    }
+
+    fn is_immediate(&self) -> bool {
+        true
+    }
+}
+
+impl Disk {
+    fn append(&mut self, write: &Write) {
+        self.hard_state = write.hard_state;
+        if let Some(base) = &write.base {
+            self.begin_after(base);
+        }
+        if let Some(first) = write.entries.first() {
+            let keep = first.position.index - self.base.position.index - 1;
+            self.entries.truncate(keep as usize);
+        }
+        self.entries.extend(write.entries.iter().cloned());
+    }
+
+    fn begin_after(&mut self, base: &Base) {
+        let index = base.position.index;
+        let covered = index.saturating_sub(self.base.position.index) as usize;
+        let matches = covered > 0
+            && self
+                .entries
+                .get(covered - 1)
+                .is_some_and(|entry| entry.position == base.position);
+        if matches {
+            self.entries.drain(..covered);
+        } else if base.position != self.base.position {
+            self.entries.clear();
+        }
+        self.base = base.clone();
+    }
+
+    fn restored(&self, founding: &Founding) -> Restored {
+        let mut terms: Vec<Position> = Vec::new();
+        for entry in &self.entries {
+            if terms.last().map(|run| run.term) != Some(entry.position.term) {
+                terms.push(entry.position);
+            }
+        }
+        let mut base = self.base.clone();
+        if base.membership.members.is_empty() {
+            base.membership =
+                little_raft_core::Membership::founders(founding.founders.iter().cloned());
+        }
+        Restored {
+            hard_state: self.hard_state,
+            last: self
+                .entries
+                .back()
+                .map_or(base.position.index, |entry| entry.position.index),
+            base,
+            terms,
+            tail: self.entries.iter().cloned().collect(),
+        }
+    }
+}
+
+impl LogReader for MemoryStorage {
+    fn entries(&self, first: u64, last: u64, bytes_max: usize) -> Result<Vec<Entry>, StorageError> {
+        let disk = self.disk();
+        let begin = disk.base.position.index + 1;
+        if first < begin || last >= begin + disk.entries.len() as u64 {
+            return Err(StorageError::fatal(format!(
+                "entries {first} to {last} are not in memory; it holds {begin} to {}",
+                begin + disk.entries.len() as u64 - 1
+            )));
+        }
+        let mut bytes = 0;
+        let wanted = disk
+            .entries
+            .range((first - begin) as usize..=(last - begin) as usize);
+        Ok(wanted
+            .take_while(|entry| {
+                let first_one = bytes == 0;
+                bytes += entry.bytes();
+                first_one || bytes <= bytes_max
+            })
+            .cloned()
+            .collect())
+    }
+}
+
+impl SnapshotFiles for MemoryStorage {
+    fn create(&self, base: &Base) -> Result<Box<dyn SnapshotSink>, StorageError> {
+        Ok(Box::new(MemorySink {
+            storage: self.clone(),
+            base: base.clone(),
+            data: Vec::new(),
+        }))
+    }
+
+    fn open(&self, position: Position) -> Result<Box<dyn Read + Send>, StorageError> {
+        let disk = self.disk();
+        let found = disk
+            .snapshots
+            .iter()
+            .find(|(base, _)| base.position == position);
+        match found {
+            Some((_, data)) => Ok(Box::new(Cursor::new(data.clone()))),
+            None => Err(StorageError::fatal(format!(
+                "no snapshot at {position} is in memory"
+            ))),
+        }
+    }
+}
+
+struct MemorySink {
+    storage: MemoryStorage,
+    base: Base,
+    data: Vec<u8>,
+}
+
+impl IoWrite for MemorySink {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.data.write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl SnapshotSink for MemorySink {
+    fn finish(self: Box<Self>) -> Result<(), StorageError> {
+        let snapshots = &mut self.storage.disk().snapshots;
+        snapshots.retain(|(base, _)| base.position != self.base.position);
+        snapshots.push((self.base, self.data.into()));
+        snapshots.sort_by_key(|(base, _)| base.position.index);
+        let surplus = snapshots.len().saturating_sub(2);
+        snapshots.drain(..surplus);
+        Ok(())
+    }
+}

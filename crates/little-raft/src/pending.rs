@@ -1,0 +1,219 @@
+//! The answer that comes later: a future for any executor, and something to wait on for threads.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+/// An operation under way. Await it on any executor, or [`wait`](Self::wait) for it on a thread.
+///
+/// The operation goes on whether or not anybody looks: dropping a `Pending` cancels nothing. Each ends exactly once,
+/// also when the replica stops or panics.
+#[must_use = "dropping this loses the outcome, though the operation goes on"]
+pub struct Pending<T, E> {
+    slot: Arc<Slot<Result<T, E>>>,
+}
+
+impl<T, E> Pending<T, E> {
+    /// Blocks this thread until the operation has ended.
+    ///
+    /// # Errors
+    /// The operation's own.
+    pub fn wait(self) -> Result<T, E> {
+        loop {
+            if let Some(outcome) = self.slot.take_or(|| Listener::Thread(thread::current())) {
+                return outcome;
+            }
+            thread::park();
+        }
+    }
+
+    /// Like [`wait`](Self::wait), but not longer than `timeout`.
+    ///
+    /// # Errors
+    /// Gives itself back when the time is over: the operation is still under way and can be waited for again.
+    pub fn wait_timeout(self, timeout: Duration) -> Result<Result<T, E>, Self> {
+        let until = Instant::now() + timeout;
+        loop {
+            if let Some(outcome) = self.slot.take_or(|| Listener::Thread(thread::current())) {
+                return Ok(outcome);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(self);
+            }
+            thread::park_timeout(left);
+        }
+    }
+
+    /// Whether the operation has ended, so that waiting would not block.
+    pub fn is_ready(&self) -> bool {
+        matches!(*self.slot.lock(), Stage::Done(_))
+    }
+}
+
+impl<T, E> Future for Pending<T, E> {
+    type Output = Result<T, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self
+            .slot
+            .take_or(|| Listener::Task(context.waker().clone()))
+        {
+            Some(outcome) => Poll::Ready(outcome),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<T, E> fmt::Debug for Pending<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending")
+            .field("ready", &self.is_ready())
+            .finish()
+    }
+}
+
+/// An error that says: whoever should have answered is gone.
+pub trait Abandoned {
+    /// That error.
+    fn abandoned() -> Self;
+}
+
+/// The other end of a [`Pending`]: whoever holds it owes the answer.
+///
+/// Invariant: each is answered exactly once. Sending consumes it, and dropping it sends [`Abandoned::abandoned`].
+pub struct Answer<T, E: Abandoned> {
+    slot: Option<Arc<Slot<Result<T, E>>>>,
+}
+
+impl<T, E: Abandoned> Answer<T, E> {
+    /// Both ends.
+    pub fn new() -> (Self, Pending<T, E>) {
+        let slot = Arc::new(Slot(Mutex::new(Stage::Open(Listener::Nobody))));
+        let pending = Pending { slot: slot.clone() };
+        (Self { slot: Some(slot) }, pending)
+    }
+
+    /// Ends the operation and wakes whoever waits. Call it with no lock held.
+    pub fn send(mut self, outcome: Result<T, E>) {
+        if let Some(slot) = self.slot.take() {
+            slot.end(outcome);
+        }
+    }
+}
+
+impl<T, E: Abandoned> Drop for Answer<T, E> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            slot.end(Err(E::abandoned()));
+        }
+    }
+}
+
+impl<T, E: Abandoned> fmt::Debug for Answer<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Answer")
+    }
+}
+
+struct Slot<V>(Mutex<Stage<V>>);
+
+enum Stage<V> {
+    Open(Listener),
+    Done(V),
+    Taken,
+}
+
+enum Listener {
+    Nobody,
+    Task(Waker),
+    Thread(Thread),
+}
+
+impl<V> Slot<V> {
+    fn lock(&self) -> MutexGuard<'_, Stage<V>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, value: V) {
+        let before = std::mem::replace(&mut *self.lock(), Stage::Done(value));
+        match before {
+            Stage::Open(Listener::Nobody) => {}
+            Stage::Open(Listener::Task(waker)) => waker.wake(),
+            Stage::Open(Listener::Thread(thread)) => thread.unpark(),
+            Stage::Done(_) | Stage::Taken => panic!("an operation ended twice"),
+        }
+    }
+
+    /// The outcome, if it is there; else whom to wake is noted.
+    fn take_or(&self, listener: impl FnOnce() -> Listener) -> Option<V> {
+        let mut stage = self.lock();
+        match &mut *stage {
+            Stage::Open(known) => {
+                *known = listener();
+                None
+            }
+            Stage::Done(_) => match std::mem::replace(&mut *stage, Stage::Taken) {
+                Stage::Done(value) => Some(value),
+                Stage::Open(_) | Stage::Taken => unreachable!("matched above, under the lock"),
+            },
+            Stage::Taken => panic!("a Pending was polled after it had given its outcome"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    struct Gone;
+    impl Abandoned for Gone {
+        fn abandoned() -> Self {
+            Gone
+        }
+    }
+
+    #[test]
+    fn a_dropped_answer_ends_its_pending() {
+        let (answer, pending) = Answer::<u8, Gone>::new();
+        drop(answer);
+        assert_eq!(pending.wait(), Err(Gone));
+    }
+
+    #[test]
+    fn a_timeout_gives_the_pending_back() {
+        let (answer, pending) = Answer::<u8, Gone>::new();
+        let pending = pending
+            .wait_timeout(Duration::from_millis(1))
+            .expect_err("nothing was sent yet");
+        let waiting = thread::spawn(move || pending.wait());
+        answer.send(Ok(7));
+        assert_eq!(waiting.join().expect("no panic"), Ok(7));
+    }
+
+    #[test]
+    fn a_task_is_woken_once_the_answer_is_there() {
+        struct Count(std::sync::atomic::AtomicU32);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+        }
+        let count = Arc::new(Count(0.into()));
+        let waker = Waker::from(count.clone());
+        let mut context = Context::from_waker(&waker);
+        let (answer, mut pending) = Answer::<u8, Gone>::new();
+        assert!(Pin::new(&mut pending).poll(&mut context).is_pending());
+        answer.send(Ok(1));
+        assert_eq!(count.0.load(std::sync::atomic::Ordering::SeqCst), 1);
+        assert_eq!(
+            Pin::new(&mut pending).poll(&mut context),
+            Poll::Ready(Ok(1))
+        );
+    }
+}

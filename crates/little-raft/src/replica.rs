@@ -1,0 +1,210 @@
+//! What a user holds: one running member of a group.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use little_raft_core::{ConfigError, Input, ReplicaId, Timing};
+
+use crate::builder::Builder;
+use crate::driver::{Event, Proposal, ReadTask};
+use crate::error::{ProposeError, ReadError, StopReason};
+use crate::machine::StateMachine;
+use crate::pending::{Answer, Pending};
+use crate::shell::Shell;
+use crate::status::{Status, StatusWatch};
+
+/// A running replica of a state machine `M`. Cheap to clone; all clones are the same replica.
+///
+/// It stops when [`stop`](Self::stop) is called or its last clone is dropped.
+pub struct Replica<M: StateMachine> {
+    handle: Arc<Handle<M>>,
+}
+
+struct Handle<M: StateMachine> {
+    shell: Arc<Shell<M>>,
+    command_bytes_max: usize,
+}
+
+impl<M: StateMachine> Replica<M> {
+    /// Begins to describe the replica called `id` of a group.
+    pub fn builder(id: impl Into<ReplicaId>) -> Builder {
+        Builder::new(id.into())
+    }
+
+    /// Proposes a command, on any replica: it is forwarded to the leader. Ends with what the state machine answered
+    /// here, once the command is durable on a majority and applied here.
+    ///
+    /// Without a leader the command waits for one, up to the proposal timeout.
+    pub fn propose(&self, command: impl Command) -> Pending<M::Response, ProposeError> {
+        let payload = command.into_bytes();
+        let (answer, pending) = Answer::new();
+        let (bytes, bytes_max) = (payload.len(), self.handle.command_bytes_max);
+        if bytes > bytes_max {
+            answer.send(Err(ProposeError::TooLarge { bytes, bytes_max }));
+        } else {
+            let proposal = Proposal::new(payload, answer);
+            self.handle.shell.call(Event::Propose(proposal));
+        }
+        pending
+    }
+
+    /// Reads the state machine, linearizably, on any replica: `look` sees the effect of every command that was
+    /// answered anywhere before this call. Costs the leader one round of heartbeats, shared by all waiting reads.
+    ///
+    /// `look` runs between two batches of commands and holds them up: be quick, and don't wait for this replica in it.
+    pub fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&M) -> T + Send + 'static,
+    ) -> Pending<T, ReadError> {
+        let (answer, pending) = Answer::new();
+        let task = Look { look, answer };
+        self.handle.shell.call(Event::Read(Box::new(task)));
+        pending
+    }
+
+    /// Ends once the state machine here has applied all that was answered anywhere before this call: for machines
+    /// that can be looked at from outside.
+    pub fn read_barrier(&self) -> Pending<(), ReadError> {
+        self.read(|_| ())
+    }
+
+    /// Reads the state machine as it is here, without asking anybody: perhaps out of date, but also without a leader.
+    pub fn read_stale<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&M) -> T + Send + 'static,
+    ) -> Pending<T, ReadError> {
+        let (answer, pending) = Answer::new();
+        let task = Look { look, answer };
+        self.handle.shell.read_stale(Box::new(task));
+        pending
+    }
+
+    /// Its name.
+    pub fn id(&self) -> ReplicaId {
+        self.status().id
+    }
+
+    /// How it is doing.
+    pub fn status(&self) -> Status {
+        self.handle.shell.board.status()
+    }
+
+    /// Tells of every change of leadership and membership, and of the end.
+    pub fn watch_status(&self) -> StatusWatch {
+        self.handle.shell.board.watch()
+    }
+
+    /// Why it has stopped; `None` while it runs. A program should end with an error if this
+    /// [is a failure](StopReason::is_failure).
+    pub fn stopped(&self) -> Option<StopReason> {
+        self.handle.shell.board.stop_reason()
+    }
+
+    /// Uses these timeouts from now on. All replicas should have the same.
+    ///
+    /// # Errors
+    /// When they can't work together; nothing changes then.
+    pub fn set_timing(&self, timing: Timing) -> Result<(), ConfigError> {
+        timing.check()?;
+        let input = Input::SetTiming(timing);
+        self.handle.shell.call(Event::Core(input));
+        Ok(())
+    }
+
+    /// Hands leadership over to `to`, or to the voter that is furthest. Nothing happens unless this replica leads.
+    /// Proposals wait meanwhile. It succeeds or is given up within an election timeout; the status tells.
+    pub fn transfer_leadership(&self, to: Option<ReplicaId>) {
+        let input = Input::Transfer { to };
+        self.handle.shell.call(Event::Core(input));
+    }
+
+    /// Stops in order: what is committed is applied and answered, what waits otherwise is ended as rule 9 allows,
+    /// what was handed to the log is flushed, and all threads are gone when it returns. Called by the state machine
+    /// itself, it returns at once and stops afterwards.
+    pub fn stop(&self) {
+        self.handle.shell.stop();
+    }
+
+    /// The largest command that can be proposed, in bytes.
+    pub fn command_bytes_max(&self) -> usize {
+        self.handle.command_bytes_max
+    }
+
+    pub(crate) fn new(shell: Arc<Shell<M>>, command_bytes_max: usize) -> Self {
+        Self {
+            handle: Arc::new(Handle {
+                shell,
+                command_bytes_max,
+            }),
+        }
+    }
+}
+
+impl<M: StateMachine> Clone for Replica<M> {
+    fn clone(&self) -> Self {
+        Self {
+            handle: self.handle.clone(),
+        }
+    }
+}
+
+impl<M: StateMachine> fmt::Debug for Replica<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Replica").field(&self.status()).finish()
+    }
+}
+
+impl<M: StateMachine> Drop for Handle<M> {
+    fn drop(&mut self) {
+        self.shell.stop();
+    }
+}
+
+struct Look<F, T> {
+    look: F,
+    answer: Answer<T, ReadError>,
+}
+
+impl<M, T: Send, F: FnOnce(&M) -> T + Send> ReadTask<M> for Look<F, T> {
+    fn run(self: Box<Self>, machine: &M) {
+        let Self { look, answer } = *self;
+        // The closure is the caller's: if it panics, that is the end of this read only.
+        let seen = catch_unwind(AssertUnwindSafe(|| look(machine)));
+        answer.send(seen.map_err(|_| ReadError::Panicked));
+    }
+
+    fn fail(self: Box<Self>, error: ReadError) {
+        self.answer.send(Err(error));
+    }
+}
+
+/// What can be proposed: anything that is bytes.
+pub trait Command {
+    /// The bytes; those that are owned are not copied.
+    fn into_bytes(self) -> Bytes;
+}
+
+macro_rules! commands {
+    (owned: $($owned:ty),*; copied: $($copied:ty),*) => {
+        $(impl Command for $owned {
+            fn into_bytes(self) -> Bytes {
+                self.into()
+            }
+        })*
+        $(impl Command for $copied {
+            fn into_bytes(self) -> Bytes {
+                Bytes::copy_from_slice(self.as_ref())
+            }
+        })*
+    };
+}
+
+commands!(owned: Bytes, Vec<u8>, Box<[u8]>, String; copied: &[u8], &str);
+
+impl<const N: usize> Command for &[u8; N] {
+    fn into_bytes(self) -> Bytes {
+        Bytes::copy_from_slice(self)
+    }
+}

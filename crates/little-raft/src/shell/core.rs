@@ -1,0 +1,171 @@
+//! What one thread at a time runs: the engine and all that its effects go to in order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use little_raft_core::Now;
+
+use super::Shell;
+use crate::cluster::Cluster;
+use crate::driver::{Effects, Engine, Event, LogWriter, Store, StoreWork};
+use crate::error::{StopReason, StorageError};
+use crate::machine::StateMachine;
+use crate::timer;
+
+/// The engine and its surroundings.
+pub(crate) struct Core<M: StateMachine> {
+    pub(crate) engine: Engine<M>,
+    /// There once it has started.
+    pub(super) cluster: Option<Box<dyn Cluster>>,
+    /// Storage that never waits is used right here; any other has threads.
+    immediate: Option<Immediate>,
+    /// Taken from the queue, or made by ourselves, and not stepped yet.
+    pub(super) batch: VecDeque<Event<M>>,
+    now: Now,
+    /// For how many slices due deadlines have waited for queued input.
+    postponed: usize,
+}
+
+/// Storage in memory.
+pub(crate) struct Immediate {
+    log: LogWriter,
+    store: Store,
+    retry_at: u64,
+}
+
+impl Immediate {
+    pub(crate) fn new(log: LogWriter, store: Store) -> Self {
+        Self {
+            log,
+            store,
+            retry_at: u64::MAX,
+        }
+    }
+}
+
+/// Due deadlines wait for queued input, but not for ever.
+const POSTPONED_MAX: usize = 16;
+/// How long to wait before a full storage is tried again.
+pub(super) const RETRY_FULL: Duration = Duration::from_millis(200);
+
+impl<M: StateMachine> Core<M> {
+    pub(crate) fn new(engine: Engine<M>, immediate: Option<Immediate>) -> Self {
+        Self {
+            engine,
+            cluster: None,
+            immediate,
+            batch: VecDeque::new(),
+            now: Now::default(),
+            postponed: 0,
+        }
+    }
+
+    /// Steps what is in the batch. Deadlines come after it, and after what was queued with it: a process that was
+    /// paused must not elect itself out of its backlog.
+    pub(super) fn step_all(&mut self, more_waits: bool) {
+        self.now.wall = timer::wall();
+        let mut batch = std::mem::take(&mut self.batch);
+        for event in batch.drain(..) {
+            self.read_clock();
+            match event {
+                // Due or not is decided below, after the input before it.
+                Event::Wake => {}
+                event => self.engine.step(self.now, event),
+            }
+        }
+        self.batch = batch;
+        self.read_clock();
+        if self.engine.deadline() > self.now.monotonic {
+            self.postponed = 0;
+        } else if more_waits && self.postponed < POSTPONED_MAX {
+            self.postponed += 1;
+        } else {
+            self.postponed = 0;
+            self.engine.step(self.now, Event::Wake);
+        }
+    }
+
+    /// Does what the engine asks for, or hands it to whom it concerns. What is done at once goes back into the batch.
+    pub(super) fn hand_on(&mut self, shell: &Arc<Shell<M>>) -> Result<(), StopReason> {
+        let mut effects = self.engine.effects(self.now);
+        if let Some(cluster) = &mut self.cluster {
+            for message in effects.messages.drain(..) {
+                cluster.send(message.to, message);
+            }
+        }
+        self.remember(shell, &mut effects)?;
+        self.serve_transfers(shell, &effects);
+        self.apply(shell, &mut effects);
+        for (answer, outcome) in effects.endings {
+            answer.send(outcome);
+        }
+        for (task, error) in effects.failed_reads {
+            task.fail(error);
+        }
+        Ok(())
+    }
+
+    /// When to be woken.
+    pub(super) fn deadline(&self) -> u64 {
+        let retry = self.immediate.as_ref().map_or(u64::MAX, |own| own.retry_at);
+        self.engine.deadline().min(retry)
+    }
+
+    fn read_clock(&mut self) {
+        self.now.monotonic = self.now.monotonic.max(timer::monotonic());
+    }
+
+    fn remember(
+        &mut self,
+        shell: &Arc<Shell<M>>,
+        effects: &mut Effects<M>,
+    ) -> Result<(), StorageError> {
+        let Some(own) = &mut self.immediate else {
+            if let Some(write) = effects.write.take() {
+                shell.log.push(write);
+            }
+            for work in effects.store.drain(..) {
+                shell.store.push(work);
+            }
+            return Ok(());
+        };
+        let retry = own.retry_at <= self.now.monotonic;
+        if effects.write.is_some() || retry {
+            let outcome = own.log.run(effects.write.take().into_iter().collect())?;
+            let inputs = outcome.inputs.into_iter().flatten();
+            self.batch.extend(inputs.map(Event::Core));
+            own.retry_at = if outcome.retry {
+                self.now.monotonic + RETRY_FULL.as_nanos() as u64
+            } else {
+                u64::MAX
+            };
+        }
+        let stored = effects.store.drain(..);
+        let stored = stored.map(|work: StoreWork| Event::Core(own.store.run(work)));
+        self.batch.extend(stored);
+        Ok(())
+    }
+
+    fn serve_transfers(&self, shell: &Arc<Shell<M>>, effects: &Effects<M>) {
+        for transfer in &effects.begun {
+            shell.transfers.begin(*transfer);
+        }
+        for wanted in &effects.pieces {
+            shell.transfers.want(*wanted);
+        }
+        for transfer in &effects.ended {
+            shell.transfers.end(*transfer);
+        }
+    }
+
+    fn apply(&self, shell: &Arc<Shell<M>>, effects: &mut Effects<M>) {
+        if effects.apply.is_empty() {
+            return;
+        }
+        for work in effects.apply.drain(..) {
+            shell.lane.leave(work);
+        }
+        shell.see_to_lane();
+    }
+}

@@ -1,0 +1,154 @@
+//! The applier's turn: on the applier thread, or on a caller's after all cores are free.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use little_raft_core::Input;
+
+use super::{Shell, caller, panicked, transfers};
+use crate::driver::{Applier, ApplyWork, CopyTo, Done, Event, Job};
+use crate::error::StopReason;
+use crate::machine::StateMachine;
+use crate::{storage, timer};
+
+/// How many pieces of work a caller does.
+const CALLER_SLICE: usize = 64;
+/// Longer than this, and callers are kept away until it is quick again (nanoseconds).
+const SLOW: u64 = 1_000_000;
+
+/// The applier and the work it has taken.
+pub(super) struct Lane<M: StateMachine> {
+    pub(super) applier: Box<Applier<M>>,
+    pub(super) batch: VecDeque<ApplyWork<M>>,
+}
+
+impl<M: StateMachine> Lane<M> {
+    pub(super) fn new(applier: Applier<M>) -> Self {
+        Self {
+            applier: Box::new(applier),
+            batch: VecDeque::new(),
+        }
+    }
+}
+
+impl<M: StateMachine> caller::Apply for Shell<M> {
+    fn apply_some(self: Arc<Self>) {
+        if let Some(lane) = self.lane.grab() {
+            self.run_lane(lane, CALLER_SLICE);
+        }
+    }
+
+    fn leave_to_thread(&self) {
+        self.lane_bell.ring();
+    }
+}
+
+impl<M: StateMachine> Shell<M> {
+    pub(super) fn lane_is_slow(&self) -> bool {
+        self.lane_is_slow.load(Ordering::Relaxed)
+    }
+
+    /// Applies until nothing waits, or until `budget` pieces of work are done: then the applier thread goes on.
+    pub(super) fn run_lane(self: &Arc<Self>, lane: Lane<M>, budget: usize) {
+        let mut held = Some(lane);
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.serve_lane(&mut held, budget)));
+        let reason = match outcome {
+            Ok(Ok(())) => return,
+            Ok(Err(reason)) => reason,
+            Err(panic) => panicked(&*panic),
+        };
+        // First the reason, then the end of those who wait: they may ask for it.
+        self.board.stopped(reason.clone());
+        drop(self.lane.close_taken());
+        drop(held);
+        self.fail(reason);
+    }
+
+    fn serve_lane(
+        self: &Arc<Self>,
+        held: &mut Option<Lane<M>>,
+        budget: usize,
+    ) -> Result<(), StopReason> {
+        let mut left = budget;
+        while let Some(lane) = held.as_mut() {
+            if lane.batch.is_empty() {
+                self.lane.refill(&mut lane.batch, CALLER_SLICE);
+            }
+            while left > 0
+                && let Some(work) = lane.batch.pop_front()
+            {
+                let slow = self.apply_one(lane, work)?;
+                let keep_away = slow && budget < usize::MAX;
+                left = if keep_away { 0 } else { left - 1 };
+            }
+            let lane = held.take().expect("held in this loop");
+            if left > 0 {
+                *held = self.lane.give_back(lane);
+                continue;
+            }
+            // What it has taken and not done stays with it, for the thread.
+            let unfinished = !lane.batch.is_empty();
+            if self.lane.put_down(lane) || unfinished {
+                self.lane_bell.ring();
+            }
+        }
+        Ok(())
+    }
+
+    /// Does one piece of work; whether it took long.
+    fn apply_one(
+        self: &Arc<Self>,
+        lane: &mut Lane<M>,
+        work: ApplyWork<M>,
+    ) -> Result<bool, StopReason> {
+        let begun = timer::monotonic();
+        let done = {
+            let _running = caller::Running::enter();
+            lane.applier.run(work)?
+        };
+        let slow = timer::monotonic() - begun > SLOW;
+        self.lane_is_slow.store(slow, Ordering::Relaxed);
+        self.applied(done);
+        Ok(slow)
+    }
+
+    fn applied(self: &Arc<Self>, done: Done<M>) {
+        if let Some(applied) = done.applied {
+            self.complete(Event::Applied(applied));
+        }
+        if let Some(send) = done.view_failed {
+            self.complete(Event::Core(Input::SendFailed {
+                to: send.to,
+                transfer: send.transfer,
+            }));
+        }
+        match done.job {
+            None => {}
+            Some(Job::Save(base, view)) => self.save(base, view),
+            Some(Job::Serve(send, base, view)) => transfers::serve(self, send, base, view),
+        }
+    }
+
+    /// Writes a snapshot in the background.
+    fn save(self: &Arc<Self>, base: little_raft_core::Base, view: M::Snapshot) {
+        let started = self.spawn("raft-snapshot", move |shell| {
+            let saved = catch_unwind(AssertUnwindSafe(|| {
+                storage::save(&*shell.snapshots, &base, &mut CopyTo(view))
+            }));
+            match saved {
+                Ok(Ok(())) => shell.complete(Event::Saved(Some(base))),
+                Ok(Err(error)) => {
+                    tracing::warn!(at = %base.position, %error, "no snapshot was saved; the log grows on");
+                    shell.complete(Event::Saved(None));
+                }
+                Err(panic) => shell.fail(panicked(&*panic)),
+            }
+        });
+        if let Err(error) = started {
+            tracing::warn!(%error, "no thread for a snapshot; the log grows on");
+            self.complete(Event::Saved(None));
+        }
+    }
+}

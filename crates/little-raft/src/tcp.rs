@@ -1,0 +1,100 @@
+//! The built-in cluster: TCP.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use little_raft_core::{Identity, Message, ReplicaId};
+use little_raft_net::{Handler, Hello, Listener, Options, Refusal, Tcp};
+
+use crate::cluster::{Cluster, Inbox};
+
+/// Replicas that talk through TCP, a connection a direction and peer.
+pub struct TcpCluster {
+    listener: Option<Listener>,
+    tcp: Option<Tcp>,
+    hello: Hello,
+    peers: BTreeMap<ReplicaId, String>,
+    max_message_bytes: usize,
+}
+
+impl TcpCluster {
+    /// Listens on `address` for the replica that `identity` names; its peers are dialed at the given addresses once
+    /// the replica starts.
+    ///
+    /// # Errors
+    /// When the address can't be listened on.
+    pub fn bind(
+        address: &str,
+        identity: &Identity,
+        peers: BTreeMap<ReplicaId, String>,
+    ) -> io::Result<Self> {
+        let options = Options::default();
+        let max_message_bytes = options.max_frame_bytes;
+        Ok(Self {
+            listener: Some(Tcp::bind(address, options).map_err(io::Error::other)?),
+            tcp: None,
+            hello: Hello {
+                cluster: identity.cluster,
+                replica: identity.replica,
+                incarnation: identity.incarnation,
+                boot: identity.boot,
+            },
+            peers,
+            max_message_bytes,
+        })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        let listening = self.listener.as_ref().map(Listener::local_addr);
+        listening.or_else(|| self.tcp.as_ref().map(Tcp::local_addr))
+    }
+}
+
+impl Cluster for TcpCluster {
+    fn start(&mut self, inbox: Inbox) -> io::Result<()> {
+        let listener = self.listener.take();
+        let listener = listener.ok_or_else(|| io::Error::other("it was started already"))?;
+        let handler = Arc::new(Incoming { inbox });
+        self.tcp = Some(listener.start(self.hello, self.peers.clone(), handler)?);
+        Ok(())
+    }
+
+    fn send(&mut self, to: ReplicaId, message: Message) {
+        if let Some(tcp) = &self.tcp {
+            tcp.send(to, message);
+        }
+    }
+
+    fn max_message_bytes(&self) -> usize {
+        self.max_message_bytes
+    }
+}
+
+impl Drop for TcpCluster {
+    fn drop(&mut self) {
+        if let Some(tcp) = &self.tcp {
+            tcp.stop();
+        }
+    }
+}
+
+struct Incoming {
+    inbox: Inbox,
+}
+
+impl Handler for Incoming {
+    fn deliver(&self, message: Message) {
+        self.inbox.deliver(message);
+    }
+
+    fn unreachable(&self, peer: ReplicaId) {
+        self.inbox.unreachable(peer);
+    }
+
+    fn refused(&self, refusal: Refusal) {
+        tracing::warn!(%refusal, "a connection was turned down");
+    }
+}

@@ -1,0 +1,254 @@
+//! The built-in storage: a write-ahead log in files, and snapshots beside it.
+
+use std::io::{self, Read, Write as IoWrite};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use little_raft_core::{Base, Entry, Membership, Position, Restored, Write};
+use little_raft_wal::{
+    AppendError, Disk, Options, Reader, RealDisk, SnapshotError, SnapshotStore, SnapshotWriter,
+    Upkeeper, Wal,
+};
+
+use crate::error::StorageError;
+use crate::storage::{Founding, LogReader, Opened, SnapshotFiles, SnapshotSink, Space, Storage};
+
+/// The one group in a data directory, until there are several.
+const GROUP: u64 = 0;
+/// The log's upkeep runs after so many bytes at the latest.
+const UPKEEP_BYTES: usize = 256 << 10;
+
+/// Remembers in a directory, durably: one write and one flush an append.
+pub struct WalStorage {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    options: Options,
+    open: Option<Open>,
+}
+
+struct Open {
+    wal: Wal,
+    snapshots: SnapshotStore,
+    upkeep: Upkeep,
+    since_upkeep: usize,
+    low: bool,
+}
+
+impl WalStorage {
+    /// In this directory, which is made if it is not there.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self::on(Arc::new(RealDisk), dir, Options::default())
+    }
+
+    /// The same on any disk, with sizes of your own.
+    pub fn on(disk: Arc<dyn Disk>, dir: impl Into<PathBuf>, options: Options) -> Self {
+        Self {
+            disk,
+            dir: dir.into(),
+            options,
+            open: None,
+        }
+    }
+
+    fn opened(&mut self) -> &mut Open {
+        self.open.as_mut().expect("a storage is opened first")
+    }
+}
+
+impl Storage for WalStorage {
+    fn open(&mut self, founding: &Founding) -> Result<Opened, StorageError> {
+        let whose = little_raft_wal::Founding {
+            cluster: founding.cluster,
+            replica: founding.replica,
+            founders: founding.founders.clone(),
+            incarnation: founding.incarnation,
+        };
+        let (wal, mut recovered) = Wal::open(self.disk.clone(), &self.dir, self.options, &whose)
+            .map_err(StorageError::fatal)?;
+        if let Some(torn) = &recovered.torn {
+            tracing::info!(?torn, "an unfinished write was cut off");
+        }
+        let mut restored: Restored = recovered.groups.remove(&GROUP).unwrap_or_default();
+        if restored.base.membership.members.is_empty() {
+            let founders = recovered.identity.founders.iter().cloned();
+            restored.base.membership = Membership::founders(founders);
+        }
+        let snapshots = SnapshotStore::open(self.disk.clone(), &wal.snapshots_dir(GROUP))?;
+        let kept = newest(&snapshots, restored.base.position)?;
+        self.open = Some(Open {
+            upkeep: Upkeep::start(wal.upkeeper()).map_err(StorageError::fatal)?,
+            wal,
+            snapshots,
+            since_upkeep: 0,
+            low: false,
+        });
+        Ok(Opened {
+            identity: recovered.identity,
+            restored,
+            snapshots: kept,
+        })
+    }
+
+    fn append(&mut self, writes: &[Write]) -> Result<Space, StorageError> {
+        let open = self.opened();
+        if open.low {
+            open.low = open.wal.maintenance()?.low_space;
+        }
+        if writes.is_empty() {
+            return Ok(Space { low: open.low });
+        }
+        let batch: Vec<(u64, &Write)> = writes.iter().map(|write| (GROUP, write)).collect();
+        open.low = open.wal.append(&batch)?.low_space;
+        let entries = writes.iter().flat_map(|write| &write.entries);
+        open.since_upkeep += entries.map(Entry::bytes).sum::<usize>();
+        let drops_head = writes.iter().any(|write| write.base.is_some());
+        if drops_head || open.since_upkeep >= UPKEEP_BYTES {
+            open.since_upkeep = 0;
+            open.upkeep.poke();
+        }
+        Ok(Space { low: open.low })
+    }
+
+    fn idle(&mut self) -> Result<(), StorageError> {
+        let open = self.opened();
+        open.wal.mark()?;
+        open.low = open.wal.maintenance()?.low_space;
+        Ok(())
+    }
+
+    fn reader(&self) -> Arc<dyn LogReader> {
+        let open = self.open.as_ref().expect("a storage is opened first");
+        Arc::new(WalReader(open.wal.reader()))
+    }
+
+    fn snapshots(&self) -> Arc<dyn SnapshotFiles> {
+        let open = self.open.as_ref().expect("a storage is opened first");
+        Arc::new(WalSnapshots(open.snapshots.clone()))
+    }
+}
+
+/// The newest snapshot that is whole. Newer ones that are damaged are removed, so that they don't count among the two
+/// that are kept.
+fn newest(snapshots: &SnapshotStore, log_base: Position) -> Result<Vec<Base>, StorageError> {
+    let found = snapshots.newest(log_base)?;
+    for damage in &found.damaged {
+        tracing::error!(%damage, "a snapshot is damaged; an older one and the log serve");
+    }
+    let base = found.snapshot.map(|snapshot| snapshot.base().clone());
+    let best = base.as_ref().map_or(0, |base| base.position.index);
+    if !found.damaged.is_empty() {
+        for position in snapshots.list()? {
+            if position.index > best {
+                snapshots.remove(position)?;
+            }
+        }
+    }
+    Ok(base.into_iter().collect())
+}
+
+struct WalReader(Reader);
+
+impl LogReader for WalReader {
+    fn entries(&self, first: u64, last: u64, bytes_max: usize) -> Result<Vec<Entry>, StorageError> {
+        self.0
+            .read(GROUP, first, last, bytes_max)
+            .map_err(StorageError::fatal)
+    }
+}
+
+struct WalSnapshots(SnapshotStore);
+
+impl SnapshotFiles for WalSnapshots {
+    fn create(&self, base: &Base) -> Result<Box<dyn SnapshotSink>, StorageError> {
+        Ok(Box::new(WalSink(self.0.begin(base)?)))
+    }
+
+    fn open(&self, position: Position) -> Result<Box<dyn Read + Send>, StorageError> {
+        Ok(Box::new(self.0.at(position)?))
+    }
+}
+
+struct WalSink(SnapshotWriter);
+
+impl IoWrite for WalSink {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.write(data).map_err(io::Error::other)?;
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl SnapshotSink for WalSink {
+    fn finish(self: Box<Self>) -> Result<(), StorageError> {
+        self.0.finish()?;
+        Ok(())
+    }
+}
+
+/// Prepares the next segment off the append path.
+struct Upkeep {
+    pokes: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Upkeep {
+    fn start(upkeeper: Upkeeper) -> io::Result<Self> {
+        let (pokes, poked) = sync_channel(1);
+        let thread = thread::Builder::new()
+            .name("raft-log-upkeep".into())
+            .spawn(move || {
+                while poked.recv().is_ok() {
+                    // The next append reports it too, and it ends the replica there.
+                    if let Err(error) = upkeeper.run() {
+                        tracing::error!(%error, "the log's upkeep failed");
+                    }
+                }
+            })?;
+        Ok(Self {
+            pokes: Some(pokes),
+            thread: Some(thread),
+        })
+    }
+
+    fn poke(&self) {
+        if let Some(pokes) = &self.pokes {
+            match pokes.try_send(()) {
+                // It has been told already, or will be missed at the next append.
+                Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
+            }
+        }
+    }
+}
+
+impl Drop for Upkeep {
+    fn drop(&mut self) {
+        self.pokes = None;
+        if let Some(thread) = self.thread.take() {
+            // Its body does not panic; if it did, the log is being closed anyway.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl From<AppendError> for StorageError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::NoSpace { .. } => Self::no_space(error),
+            other => Self::fatal(other),
+        }
+    }
+}
+
+impl From<SnapshotError> for StorageError {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::NoSpace { .. } => Self::no_space(error),
+            other => Self::fatal(other),
+        }
+    }
+}

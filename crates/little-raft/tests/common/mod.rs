@@ -1,0 +1,164 @@
+//! What the library's tests share: a state machine that remembers everything, and a group of it in memory.
+#![allow(dead_code, missing_docs)]
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use little_raft::{
+    Builder, Entry, MemoryCluster, MemoryStorage, Replica, State, StateMachine, Timing,
+};
+
+/// Long enough for anything that should happen at all.
+pub const BOUND: Duration = Duration::from_secs(20);
+
+/// Quick elections, so that tests are.
+pub fn timing() -> Timing {
+    Timing {
+        heartbeat: Duration::from_millis(20),
+        election: Duration::from_millis(150),
+    }
+}
+
+/// Keeps every command; answers how many there are. A command `slow` takes as long as it is told to, `panic` panics.
+#[derive(Default)]
+pub struct Journal {
+    pub commands: Vec<String>,
+    pub slow: Duration,
+    pub stuck: Arc<AtomicBool>,
+    pub restored: u64,
+}
+
+impl StateMachine for Journal {
+    type Response = usize;
+    type Snapshot = Vec<u8>;
+
+    fn apply(&mut self, entry: Entry<'_>) -> usize {
+        let command = String::from_utf8_lossy(entry.command).into_owned();
+        match command.as_str() {
+            "slow" => thread::sleep(self.slow),
+            "panic" => panic!("told to"),
+            "stuck" => {
+                while self.stuck.load(Ordering::SeqCst) {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+            _ => {}
+        }
+        self.commands.push(command);
+        self.commands.len()
+    }
+
+    fn snapshot(&self) -> io::Result<Vec<u8>> {
+        Ok(self.commands.join("\n").into_bytes())
+    }
+
+    fn restore(&mut self, snapshot: &mut dyn Read) -> io::Result<()> {
+        let mut text = String::new();
+        snapshot.read_to_string(&mut text)?;
+        self.commands = text.lines().map(str::to_owned).collect();
+        self.restored += 1;
+        Ok(())
+    }
+}
+
+/// Waits until `condition` gives something.
+pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(begun.elapsed() < BOUND, "not in time: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A group in memory, whose members can be stopped and started again.
+pub struct Group {
+    pub hub: MemoryCluster,
+    pub storages: Vec<MemoryStorage>,
+    pub replicas: Vec<Option<Replica<Journal>>>,
+}
+
+impl Group {
+    pub fn new(count: u64) -> Self {
+        Self::with(count, |builder| builder)
+    }
+
+    pub fn with(count: u64, adjust: impl Fn(Builder) -> Builder) -> Self {
+        let mut group = Self {
+            hub: MemoryCluster::new(),
+            storages: (0..count).map(|_| MemoryStorage::new()).collect(),
+            replicas: (0..count).map(|_| None).collect(),
+        };
+        for id in 1..=count {
+            group.start_with(id, Journal::default(), &adjust);
+        }
+        group
+    }
+
+    pub fn builder(&self, id: u64) -> Builder {
+        Replica::<Journal>::builder(id)
+            .members((1..=self.storages.len() as u64).map(|id| (id, "")))
+            .timing(timing())
+            .storage(self.storages[id as usize - 1].clone())
+            .cluster(self.hub.link(id))
+    }
+
+    pub fn start_with(&mut self, id: u64, machine: Journal, adjust: impl Fn(Builder) -> Builder) {
+        let replica = adjust(self.builder(id)).start(machine).expect("it starts");
+        self.replicas[id as usize - 1] = Some(replica);
+    }
+
+    pub fn start(&mut self, id: u64) {
+        self.start_with(id, Journal::default(), |builder| builder);
+    }
+
+    pub fn kill(&mut self, id: u64) {
+        self.replicas[id as usize - 1] = None;
+    }
+
+    pub fn at(&self, id: u64) -> &Replica<Journal> {
+        self.replicas[id as usize - 1].as_ref().expect("it runs")
+    }
+
+    pub fn running(&self) -> impl Iterator<Item = &Replica<Journal>> {
+        self.replicas.iter().flatten()
+    }
+
+    /// The leader that a majority follows.
+    pub fn leader(&self) -> u64 {
+        until("a leader", || {
+            let leader = self
+                .running()
+                .map(Replica::status)
+                .filter(|status| status.state == State::Leader)
+                .max_by_key(|status| status.term)?;
+            let followers = self
+                .running()
+                .map(Replica::status)
+                .filter(|status| status.leader == Some(leader.id) && status.term == leader.term)
+                .count();
+            (followers > self.replicas.len() / 2).then_some(leader.id.0)
+        })
+    }
+
+    pub fn follower(&self) -> u64 {
+        let leader = self.leader();
+        self.running()
+            .map(|replica| replica.id().0)
+            .find(|id| *id != leader)
+            .expect("more than one runs")
+    }
+}
+
+/// The outcome, in time.
+pub fn outcome<T, E>(pending: little_raft::Pending<T, E>) -> Result<T, E> {
+    match pending.wait_timeout(BOUND) {
+        Ok(outcome) => outcome,
+        Err(_) => panic!("a pending did not end in time"),
+    }
+}
