@@ -130,7 +130,7 @@ async fn stay(stage: &Stage, keys: &mut Keys) {
         "Writes go on, 200 a second. Break it, and watch who leads, and whether writes go on.",
     );
     stage.screen.footer(&dim(
-        "\n  k1 kills replica 1, p1 pauses it, c1 lets it continue, r1 restarts it; q quits\n",
+        "\n  k1 kills replica 1, p1 pauses, c1 continues, r1 restarts it; q quits\n",
     ));
     let prefix = run_prefix();
     *stage.writer() = Some(Writer::start(&stage.clients, &prefix, GENTLE));

@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -259,35 +260,34 @@ fn parse_ports(text: &str) -> Option<[Ports; COUNT]> {
     ports?.try_into().ok()
 }
 
-fn free_ports() -> io::Result<[Ports; COUNT]> {
-    let mut held = Vec::new();
-    let mut next = || -> io::Result<u16> {
-        let listener = free_listener()?;
-        let port = listener.local_addr()?.port();
-        held.push(listener);
-        Ok(port)
-    };
-    let mut pair = || -> io::Result<Ports> {
-        Ok(Ports {
-            client: next()?,
-            peer: next()?,
-        })
-    };
-    Ok([pair()?, pair()?, pair()?])
-}
-
 /// Below the ports that the system gives to outgoing connections: else somebody could take a dead replica's port, even
-/// a neighbour that dials it, which then talks to itself.
-fn free_listener() -> io::Result<TcpListener> {
-    const ATTEMPTS: usize = 1_000;
-    for _ in 0..ATTEMPTS {
-        let port = 20_000 + random() % 12_000;
-        let port = u16::try_from(port).expect("it is below 32,000");
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            return Ok(listener);
+/// a neighbour that dials it, which then talks to itself. Each process begins its search elsewhere, so that two that
+/// search at the same time don't find the same.
+fn free_ports() -> io::Result<[Ports; COUNT]> {
+    const FIRST: u32 = 20_000;
+    const BLOCK: u32 = 2 * COUNT as u32;
+    const BLOCKS: u32 = 2_000;
+    static SEARCHES: AtomicU32 = AtomicU32::new(0);
+    let mut refused = io::ErrorKind::AddrInUse.into();
+    for _ in 0..BLOCKS {
+        let search = SEARCHES.fetch_add(1, Ordering::Relaxed);
+        let block = std::process::id().wrapping_mul(11).wrapping_add(search) % BLOCKS;
+        let first = u16::try_from(FIRST + block * BLOCK).expect("it is below 32,000");
+        let ports = [0, 2, 4].map(|at| Ports {
+            client: first + at,
+            peer: first + at + 1,
+        });
+        let held: io::Result<Vec<TcpListener>> = ports
+            .iter()
+            .flat_map(|ports| [ports.client, ports.peer])
+            .map(|port| TcpListener::bind(("127.0.0.1", port)))
+            .collect();
+        match held {
+            Ok(_) => return Ok(ports),
+            Err(error) => refused = error,
         }
     }
-    TcpListener::bind(("127.0.0.1", 0))
+    Err(refused)
 }
 
 /// From the seed that the standard library gives its hash maps.

@@ -129,7 +129,7 @@ impl Stage {
 
 fn word(state: State, answers: bool, leads: bool) -> &'static str {
     match state {
-        State::Down => "killed",
+        State::Down => "down",
         State::Paused => "paused",
         State::Ended(_) => "ended",
         State::Running if !answers => "starts",

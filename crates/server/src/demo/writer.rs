@@ -15,6 +15,8 @@ use super::replicas::COUNT;
 const FIRST_PATIENCE: Duration = Duration::from_millis(300);
 /// A slow machine gets more, up to this.
 const LAST_PATIENCE: Duration = Duration::from_secs(5);
+/// A lane moves on after so many writes, so that a replica that is back gets its share.
+const STAY: u64 = 50;
 /// Between a failure and the next attempt, elsewhere.
 const AFTER_FAILURE: Duration = Duration::from_millis(10);
 
@@ -135,7 +137,7 @@ impl Shared {
 
 /// One lane: one write after the other, at another replica after each failure.
 async fn write(shared: Arc<Shared>, mut at: usize) {
-    let mut patience = FIRST_PATIENCE;
+    let (mut patience, mut stayed) = (FIRST_PATIENCE, 0_u64);
     while !shared.stopping.load(Ordering::Relaxed) {
         let number = shared.next.fetch_add(1, Ordering::Relaxed);
         let key = format!("{}{number:08}", shared.prefix);
@@ -146,6 +148,10 @@ async fn write(shared: Arc<Shared>, mut at: usize) {
         shared.note(key, at, begun, outcome);
         if let Outcome::Acknowledged { .. } = outcome {
             patience = FIRST_PATIENCE;
+            stayed += 1;
+            if stayed.is_multiple_of(STAY) {
+                at = (at + 1) % shared.clients.len();
+            }
             if !shared.pause.is_zero() {
                 tokio::time::sleep(shared.pause).await;
             }
