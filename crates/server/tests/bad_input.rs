@@ -308,7 +308,8 @@ fn a_log_that_cant_be_flushed_ends_the_replica() {
     let code = output.status.code();
     Ended { code, said }.with(1, &["the replica stopped", "Input/output error"]);
     kept.is_intact();
-    let more = block_on(async { kept.client().get_all("more/").await.expect("it answers") });
+    let more = block_on(async { kept.client().get_all("more/", None).await });
+    let (_, more) = more.expect("it answers");
     assert!(
         more.len() >= acknowledged,
         "{} of {acknowledged}",

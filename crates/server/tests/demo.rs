@@ -51,13 +51,14 @@ fn children_end_with_a_demo_that_is_killed() {
     assert_eq!(children.len(), 3);
     // One that is paused can't notice anything by itself.
     kill_process(children[0], Signal::STOP).expect("it runs");
+    wait_until("it is paused", || {
+        state(children[0]).as_deref() == Some("T")
+    });
     demo.kill().expect("it runs");
     demo.wait().expect("it can be waited for");
-    let begun = Instant::now();
-    while children.iter().any(|pid| lives(*pid)) {
-        assert!(begun.elapsed() < TIMEOUT, "a child outlives the demo");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until("no child outlives the demo", || {
+        !children.iter().any(|pid| lives(*pid))
+    });
     drop(fs::remove_dir_all(dir));
 }
 
@@ -117,9 +118,21 @@ fn children(of: &Child) -> Vec<Pid> {
         .collect()
 }
 
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < TIMEOUT, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// A zombie is dead: whoever inherited it may not have looked yet.
 fn lives(pid: Pid) -> bool {
-    stat(pid.as_raw_nonzero().get()).is_some_and(|fields| fields[0] != "Z")
+    state(pid).is_some_and(|state| state != "Z")
+}
+
+fn state(pid: Pid) -> Option<String> {
+    Some(stat(pid.as_raw_nonzero().get())?.swap_remove(0))
 }
 
 /// State, parent and more.

@@ -89,18 +89,32 @@ impl Client {
         Ok(answer.kvs.into_iter().next())
     }
 
-    /// Reads all keys with a prefix, linearizably and as of one revision, in order.
+    /// Reads all keys with a prefix in order: as of the newest revision that anybody was told of, or as of a given one.
+    /// Returns that revision too.
     ///
     /// # Errors
     /// What the replica answers instead, or that it didn't within ten seconds a page.
-    pub async fn get_all(&self, prefix: &str) -> Result<Vec<KeyValue>, Status> {
+    pub async fn get_all(
+        &self,
+        prefix: &str,
+        revision: Option<i64>,
+    ) -> Result<(i64, Vec<KeyValue>), Status> {
+        let request = all(prefix, revision.unwrap_or(0));
+        self.pages(request).await
+    }
+
+    /// Reads them from what the replica has by itself, which may be older.
+    ///
+    /// # Errors
+    /// As [`get_all`](Self::get_all).
+    pub async fn get_all_local(&self, prefix: &str) -> Result<Vec<KeyValue>, Status> {
+        let mut request = all(prefix, 0);
+        request.serializable = true;
+        Ok(self.pages(request).await?.1)
+    }
+
+    async fn pages(&self, mut request: RangeRequest) -> Result<(i64, Vec<KeyValue>), Status> {
         let mut kv = KvClient::new(self.channel.clone());
-        let mut request = RangeRequest {
-            key: Bytes::copy_from_slice(prefix.as_bytes()),
-            range_end: prefix_end(prefix),
-            limit: PAGE_KEYS,
-            ..RangeRequest::default()
-        };
         let mut found = Vec::new();
         loop {
             let page = timed(READ_TIMEOUT, kv.range(request.clone())).await?;
@@ -112,7 +126,7 @@ impl Client {
                 Some(last) if page.more => {
                     request.key = [&last.key[..], &[0]].concat().into();
                 }
-                _ => return Ok(found),
+                _ => return Ok((request.revision, found)),
             }
         }
     }
@@ -154,6 +168,16 @@ async fn timed<T>(
     match tokio::time::timeout(timeout, call).await {
         Ok(answer) => answer.map(tonic::Response::into_inner),
         Err(_) => Err(Status::deadline_exceeded("no answer in time")),
+    }
+}
+
+fn all(prefix: &str, revision: i64) -> RangeRequest {
+    RangeRequest {
+        key: Bytes::copy_from_slice(prefix.as_bytes()),
+        range_end: prefix_end(prefix),
+        limit: PAGE_KEYS,
+        revision,
+        ..RangeRequest::default()
     }
 }
 

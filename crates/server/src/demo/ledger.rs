@@ -75,7 +75,7 @@ impl Ledger {
         found.iter().filter(unknown).count()
     }
 
-    /// Compares all that each replica has with the record.
+    /// Compares all that each replica has, as of one revision, with the record.
     pub fn check(&self, replicas: &[Vec<KeyValue>]) -> Verdict {
         let mut verdict = Verdict::default();
         for found in replicas {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::client::Outcome;
 use super::error::DemoError;
 use super::ledger::{Ledger, value_of};
 use super::replicas::{COUNT, State};
@@ -10,7 +11,7 @@ use super::screen::{bold, dim};
 use super::watch::Stage;
 use super::words::{count, last_words, ms};
 use super::writer::{Pace, Writer};
-use crate::demo::client::Outcome;
+use crate::proto::mvccpb::KeyValue;
 
 /// What can take long on a slow machine still ends.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -251,12 +252,15 @@ impl Tour {
         text
     }
 
-    async fn read_all(&self) -> Result<Vec<Vec<crate::proto::mvccpb::KeyValue>>, DemoError> {
-        let mut replicas = Vec::new();
+    /// All three as of one revision: what nobody answered for may still take effect.
+    async fn read_all(&self) -> Result<Vec<Vec<KeyValue>>, DemoError> {
+        let (mut replicas, mut revision) = (Vec::new(), None);
         for client in &self.stage.clients {
             let prefix = self.write_prefix();
-            let ask = async || client.get_all(&prefix).await.ok();
-            replicas.push(self.until("all keys of a replica", ask).await?);
+            let ask = async || client.get_all(&prefix, revision).await.ok();
+            let (at, found) = self.until("all keys of a replica", ask).await?;
+            revision = Some(at);
+            replicas.push(found);
         }
         Ok(replicas)
     }

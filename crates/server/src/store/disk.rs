@@ -2,6 +2,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use little_raft::LibraryState;
@@ -9,6 +11,7 @@ use little_raft::core::Position;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::error::StoreError;
+use super::file::PatientFile;
 use super::record::{Record, Revision};
 
 const RECORDS: TableDefinition<'_, (i64, u32), &[u8]> = TableDefinition::new("records");
@@ -94,6 +97,7 @@ impl Point {
 #[derive(Debug)]
 pub struct Disk {
     database: Database,
+    full: Arc<AtomicBool>,
     path: PathBuf,
 }
 
@@ -116,10 +120,11 @@ impl Disk {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
-        let database = builder
-            .create(path)
+        let full = Arc::new(AtomicBool::new(false));
+        let database = PatientFile::open(path, Arc::clone(&full))
+            .and_then(|file| builder.create_with_backend(file))
             .map_err(|error| open_error(path, error))?;
-        Self::with(database, path)
+        Self::with(database, path, full)
     }
 
     /// A database in memory, for tests.
@@ -131,12 +136,13 @@ impl Disk {
         let database = Database::builder()
             .create_with_backend(redb::backends::InMemoryBackend::new())
             .map_err(|error| open_error(path, error))?;
-        Self::with(database, path)
+        Self::with(database, path, Arc::default())
     }
 
-    fn with(database: Database, path: &Path) -> Result<Self, StoreError> {
+    fn with(database: Database, path: &Path, full: Arc<AtomicBool>) -> Result<Self, StoreError> {
         let disk = Self {
             database,
+            full,
             path: path.to_owned(),
         };
         let write = disk.write()?;
@@ -202,6 +208,11 @@ impl Disk {
     /// The file's size.
     pub fn file_bytes(&self) -> u64 {
         std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
+    }
+
+    /// Whether a write waits for space at this moment.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
     }
 
     /// Calls `each` with every record, oldest first, checked.

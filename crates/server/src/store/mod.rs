@@ -11,6 +11,7 @@ mod check;
 mod disk;
 mod error;
 mod execute;
+mod file;
 mod index;
 mod look;
 mod maintenance;
@@ -281,6 +282,11 @@ impl Reader {
     /// The size of the file.
     pub fn file_bytes(&self) -> u64 {
         self.shared.disk.file_bytes()
+    }
+
+    /// Whether the disk is full, so that what is written waits until there is space.
+    pub fn is_full(&self) -> bool {
+        self.shared.disk.is_full()
     }
 
     /// Up to which revision the file has been freed of what was compacted.

@@ -3,7 +3,8 @@
 #![allow(dead_code)] // each test uses its part
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -130,7 +131,8 @@ impl Kept {
     pub fn answers(&self) {
         block_on(async {
             self.0.channel().await;
-            let found = self.client().get_all("kept/").await.expect("it answers");
+            let found = self.client().get_all("kept/", None).await;
+            let (_, found) = found.expect("it answers");
             let found: Vec<(&[u8], &[u8])> = found
                 .iter()
                 .map(|kv| (&kv.key[..], &kv.value[..]))
@@ -148,26 +150,53 @@ impl Kept {
 /// A small disk of its own, if this user may mount one.
 pub struct Disk {
     pub path: PathBuf,
-    _folder: Folder,
+    _folder: Option<Folder>,
 }
 
 impl Disk {
     pub fn mount(options: &str) -> Option<Self> {
         let folder = Folder::new();
         let path = folder.0.join("disk");
-        fs::create_dir(&path).expect("it can be made");
+        let mut disk = Self::at(&path, options)?;
+        disk._folder = Some(folder);
+        Some(disk)
+    }
+
+    pub fn at(path: &Path, options: &str) -> Option<Self> {
+        fs::create_dir(path).expect("it can be made");
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", options, "tmpfs"])
-            .arg(&path)
+            .arg(path)
             .output();
         if !mounted.is_ok_and(|output| output.status.success()) {
             println!("skipped: this user may not mount a disk");
             return None;
         }
         Some(Self {
-            path,
-            _folder: folder,
+            path: path.into(),
+            _folder: None,
         })
+    }
+
+    /// Until not a byte more fits.
+    pub fn fill(&self) {
+        let mut ballast = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.ballast())
+            .expect("it can be made");
+        for bytes in [64 << 10, 4 << 10, 1] {
+            while ballast.write_all(&vec![1; bytes]).is_ok() {}
+        }
+    }
+
+    /// There is space again.
+    pub fn empty(&self) {
+        fs::remove_file(self.ballast()).expect("it is full");
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.path.join("ballast")
     }
 
     pub fn remount(&self, options: &str) {

@@ -39,20 +39,29 @@ impl Drop for Three {
 impl Three {
     /// Starts them, and waits until all follow one leader.
     pub async fn start(flags: &[&str]) -> Self {
+        let mut three = Self::described(flags);
+        three.begin().await;
+        three
+    }
+
+    /// Not started yet.
+    pub fn described(flags: &[&str]) -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("little-raft-three-{}-{number}", std::process::id());
         let dir = std::env::temp_dir().join(name);
         let program = Path::new(env!("CARGO_BIN_EXE_little-raft"));
-        let mut replicas = Replicas::new(program, &dir, flags).expect("the folder can be made");
+        let replicas = Replicas::new(program, &dir, flags).expect("the folder can be made");
         let clients = (0..COUNT).map(|which| Client::new(&replicas.client_address(which)));
         let clients = clients.collect();
+        Self { replicas, clients }
+    }
+
+    pub async fn begin(&mut self) {
         for which in 0..COUNT {
-            replicas.start(which).expect("the program starts");
+            self.replicas.start(which).expect("the program starts");
         }
-        let mut three = Self { replicas, clients };
-        three.all_follow().await;
-        three
+        self.all_follow().await;
     }
 
     pub fn write(&self, lanes: usize) -> Writer {
@@ -116,10 +125,14 @@ impl Three {
 
     /// Compares all that the replicas have with what was acknowledged.
     pub async fn prove(&mut self, ledger: &Ledger) {
-        let mut found = Vec::new();
+        // All as of one revision: what nobody answered for may still take effect.
+        let (mut found, mut revision) = (Vec::new(), None);
         for which in 0..COUNT {
-            let ask = async |three: &Self| three.clients[which].get_all(PREFIX).await.ok();
-            found.push(self.until("all keys", ask).await);
+            let ask =
+                async |three: &Self| three.clients[which].get_all(PREFIX, revision).await.ok();
+            let (at, keys) = self.until("all keys", ask).await;
+            revision = Some(at);
+            found.push(keys);
         }
         let verdict = ledger.check(&found);
         assert!(verdict.is_clean(), "{verdict:#?}");
