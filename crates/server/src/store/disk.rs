@@ -2,16 +2,15 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use little_raft::LibraryState;
 use little_raft::core::Position;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use rustix::fs::statvfs;
 
 use super::error::StoreError;
-use super::file::PatientFile;
 use super::record::{Record, Revision};
 
 const RECORDS: TableDefinition<'_, (i64, u32), &[u8]> = TableDefinition::new("records");
@@ -97,7 +96,7 @@ impl Point {
 #[derive(Debug)]
 pub struct Disk {
     database: Database,
-    full: Arc<AtomicBool>,
+    full: AtomicBool,
     path: PathBuf,
 }
 
@@ -120,11 +119,10 @@ impl Disk {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
-        let full = Arc::new(AtomicBool::new(false));
-        let database = PatientFile::open(path, Arc::clone(&full))
-            .and_then(|file| builder.create_with_backend(file))
+        let database = builder
+            .create(path)
             .map_err(|error| open_error(path, error))?;
-        Self::with(database, path, full)
+        Self::with(database, path)
     }
 
     /// A database in memory, for tests.
@@ -136,13 +134,13 @@ impl Disk {
         let database = Database::builder()
             .create_with_backend(redb::backends::InMemoryBackend::new())
             .map_err(|error| open_error(path, error))?;
-        Self::with(database, path, Arc::default())
+        Self::with(database, path)
     }
 
-    fn with(database: Database, path: &Path, full: Arc<AtomicBool>) -> Result<Self, StoreError> {
+    fn with(database: Database, path: &Path) -> Result<Self, StoreError> {
         let disk = Self {
             database,
-            full,
+            full: AtomicBool::new(false),
             path: path.to_owned(),
         };
         let write = disk.write()?;
@@ -210,9 +208,25 @@ impl Disk {
         std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
     }
 
-    /// Whether a write waits for space at this moment.
+    /// Whether the disk was too full for what was to be written when it was looked at last.
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
+    }
+
+    /// Looks whether the disk has less space than so many bytes.
+    pub fn lacks_space(&self, bytes: u64) -> bool {
+        // What can't be asked isn't known to be full.
+        let lacks = statvfs(&self.path).is_ok_and(|disk| disk.f_bavail * disk.f_frsize < bytes);
+        if self.full.swap(lacks, Ordering::Relaxed) != lacks {
+            let path = self.path.display();
+            match lacks {
+                true => {
+                    tracing::error!(%path, "the disk is full: writes are refused until there is space; make room")
+                }
+                false => tracing::info!(%path, "the disk has space again"),
+            }
+        }
+        lacks
     }
 
     /// Calls `each` with every record, oldest first, checked.

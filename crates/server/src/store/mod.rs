@@ -11,7 +11,6 @@ mod check;
 mod disk;
 mod error;
 mod execute;
-mod file;
 mod index;
 mod look;
 mod maintenance;
@@ -284,7 +283,7 @@ impl Reader {
         self.shared.disk.file_bytes()
     }
 
-    /// Whether the disk is full, so that what is written waits until there is space.
+    /// Whether the disk is full, so that what is written waits in memory until there is space.
     pub fn is_full(&self) -> bool {
         self.shared.disk.is_full()
     }
