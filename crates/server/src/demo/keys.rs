@@ -34,8 +34,9 @@ impl Keys {
         let before = io::stdin().is_terminal().then(one_by_one).flatten();
         if before.is_some() {
             thread::spawn(move || {
-                for byte in io::stdin().bytes().map_while(Result::ok) {
-                    if sender.send(char::from(byte)).is_err() {
+                let mut key = [0];
+                while io::stdin().read_exact(&mut key).is_ok() {
+                    if sender.send(char::from(key[0])).is_err() {
                         return;
                     }
                 }

@@ -116,10 +116,9 @@ impl Stage {
         let now = Instant::now();
         let seconds = rates.at.map_or(0.0, |at| (now - at).as_secs_f64());
         if rates.at.is_none() || seconds >= INTERVAL.as_secs_f64() / 2.0 {
-            for which in 0..COUNT {
-                let more = counts[which].saturating_sub(rates.counts[which]);
-                let known = rates.at.is_some();
-                rates.per_second[which] = if known { more as f64 / seconds } else { 0.0 };
+            if rates.at.is_some() {
+                let more = |which: usize| counts[which].saturating_sub(rates.counts[which]);
+                rates.per_second = [0, 1, 2].map(|which| more(which) as f64 / seconds);
             }
             (rates.at, rates.counts) = (Some(now), counts);
         }
