@@ -6,6 +6,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::client::{self, ClientCommand, Connection};
 use crate::config::ServeArgs;
+use crate::demo::{self, DemoArgs};
 use crate::serve;
 
 /// A key-value, config and service-discovery server that etcd clients use unchanged.
@@ -22,6 +23,8 @@ struct Line {
 enum Command {
     /// Starts a replica.
     Serve(Box<ServeArgs>),
+    /// Starts three replicas and plays a story on them: elect, write, read, kill, restart, prove.
+    Demo(DemoArgs),
     #[command(flatten)]
     Client(ClientCommand),
 }
@@ -39,6 +42,13 @@ pub fn main() -> ExitCode {
             let code = result
                 .as_ref()
                 .map_or_else(serve::ServeError::exit_code, |()| ExitCode::SUCCESS);
+            (result.map_err(|error| error.to_string()), code)
+        }
+        Command::Demo(args) => {
+            let result = demo::run(&args);
+            let code = result
+                .as_ref()
+                .map_or_else(demo::DemoError::exit_code, |()| ExitCode::SUCCESS);
             (result.map_err(|error| error.to_string()), code)
         }
         Command::Client(command) => {

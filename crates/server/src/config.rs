@@ -56,6 +56,9 @@ pub struct ServeArgs {
     /// error, warn, info, debug or trace.
     #[arg(long, default_value = "info")]
     pub log_level: tracing::Level,
+    /// Exits when standard input ends: for a parent that must not leave it behind.
+    #[arg(long, hide = true)]
+    pub exit_with_stdin: bool,
 }
 
 /// Whether the cluster is new or exists.

@@ -98,6 +98,9 @@ fn is_damage(error: &StartError) -> bool {
 /// If it can't start, or broke.
 pub fn serve(args: &ServeArgs) -> Result<(), ServeError> {
     start_logging(args);
+    if args.exit_with_stdin {
+        std::thread::spawn(exit_with_stdin);
+    }
     let config = Config::new(args)?;
     let threads =
         std::thread::available_parallelism().map_or(RUNTIME_THREADS_MIN, |count| count.get());
@@ -110,6 +113,12 @@ pub fn serve(args: &ServeArgs) -> Result<(), ServeError> {
             source,
         })?;
     runtime.block_on(run(config))
+}
+
+/// Even a parent killed with SIGKILL closes its end of the pipe. As with SIGKILL, nothing acknowledged is lost.
+fn exit_with_stdin() {
+    drop(io::copy(&mut io::stdin(), &mut io::sink()));
+    std::process::exit(0);
 }
 
 fn start_logging(args: &ServeArgs) {

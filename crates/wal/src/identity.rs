@@ -48,27 +48,31 @@ impl Founding {
         }
     }
 
+    /// Says what explains the difference best: where ids are made from the cluster's token, as the server does, another
+    /// token changes all of them.
     pub(crate) fn check(&self, recorded: &Identity, dir: &Path) -> Result<(), OpenError> {
         let dir = PathBuf::from(dir);
-        if recorded.replica != self.replica {
-            let (recorded, given) = (recorded.replica, self.replica);
-            return Err(OpenError::OtherReplica {
-                dir,
-                recorded,
-                given,
-            });
-        }
+        let same_cluster = recorded.cluster == self.cluster;
+        let same_replica = recorded.replica == self.replica;
         let (ours, given) = (said(&recorded.founders), said(&self.founders));
-        if !given.is_empty() && ours != given {
+        if same_replica && !given.is_empty() && ours != given {
             return Err(OpenError::OtherFounders {
                 dir,
                 recorded: ours,
                 given,
             });
         }
-        if recorded.cluster != self.cluster {
+        if !same_cluster {
             let (recorded, given) = (recorded.cluster, self.cluster);
             return Err(OpenError::OtherCluster {
+                dir,
+                recorded,
+                given,
+            });
+        }
+        if !same_replica {
+            let (recorded, given) = (recorded.replica, self.replica);
+            return Err(OpenError::OtherReplica {
                 dir,
                 recorded,
                 given,

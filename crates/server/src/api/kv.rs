@@ -101,7 +101,8 @@ impl Kv for Api {
 impl Api {
     /// Only what may grow the store is refused.
     fn check_quota(&self, cost_bytes: u64) -> Result<(), Status> {
-        if cost_bytes > 0 && self.reader.bytes() + cost_bytes > self.quota_bytes {
+        let exceeded = self.reader.bytes() + cost_bytes > self.quota_bytes;
+        if cost_bytes > 0 && (exceeded || self.reader.is_full()) {
             return Err(refused(Refusal::NoSpace));
         }
         Ok(())

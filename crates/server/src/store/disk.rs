@@ -2,11 +2,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use little_raft::LibraryState;
 use little_raft::core::Position;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use rustix::fs::statvfs;
 
 use super::error::StoreError;
 use super::record::{Record, Revision};
@@ -94,6 +96,7 @@ impl Point {
 #[derive(Debug)]
 pub struct Disk {
     database: Database,
+    full: AtomicBool,
     path: PathBuf,
 }
 
@@ -137,6 +140,7 @@ impl Disk {
     fn with(database: Database, path: &Path) -> Result<Self, StoreError> {
         let disk = Self {
             database,
+            full: AtomicBool::new(false),
             path: path.to_owned(),
         };
         let write = disk.write()?;
@@ -202,6 +206,27 @@ impl Disk {
     /// The file's size.
     pub fn file_bytes(&self) -> u64 {
         std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
+    }
+
+    /// Whether the disk was too full for what was to be written when it was looked at last.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// Looks whether the disk has less space than so many bytes.
+    pub fn lacks_space(&self, bytes: u64) -> bool {
+        // What can't be asked isn't known to be full.
+        let lacks = statvfs(&self.path).is_ok_and(|disk| disk.f_bavail * disk.f_frsize < bytes);
+        if self.full.swap(lacks, Ordering::Relaxed) != lacks {
+            let path = self.path.display();
+            match lacks {
+                true => {
+                    tracing::error!(%path, "the disk is full: writes are refused until there is space; make room")
+                }
+                false => tracing::info!(%path, "the disk has space again"),
+            }
+        }
+        lacks
     }
 
     /// Calls `each` with every record, oldest first, checked.

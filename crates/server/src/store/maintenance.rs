@@ -12,6 +12,11 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
 const FLUSH_BYTES: usize = 16 << 20;
 /// Above this the applier waits: memory has a bound (rule 12).
 const RECENT_BYTES_MAX: usize = 128 << 20;
+/// A round begins when there is space for so many times what waits, and so much more: pages are copied to be changed.
+const SPACE_FACTOR: u64 = 4;
+const SPACE_BYTES_MIN: u64 = 1 << 20;
+/// Between looking whether there is space again.
+const SPACE_INTERVAL: Duration = Duration::from_millis(100);
 /// Keys looked at in one step of cleaning, while nobody reads.
 const COMPACT_KEYS: usize = 4096;
 
@@ -161,6 +166,9 @@ fn work(shared: &Shared, signal: &Signal) {
     let mut more = true;
     while more {
         more = signal.wait();
+        if !has_space(shared, signal) {
+            break;
+        }
         if let Err(error) = run(shared) {
             // Rule 2's sense: after a failed write the file can't be trusted, so the next commit ends the replica.
             shared.write().failure = Some(error.to_string());
@@ -171,6 +179,24 @@ fn work(shared: &Shared, signal: &Signal) {
     }
     signal.end();
     shared.cleaned.tell(true);
+}
+
+/// A full disk is no reason to end: what is to be written waits in memory, and in the log. The database must not meet it
+/// first, since it can't go on after a write that failed. `false` if the store is to stop before there is space.
+fn has_space(shared: &Shared, signal: &Signal) -> bool {
+    loop {
+        let needed = shared.read().recent_bytes as u64 * SPACE_FACTOR + SPACE_BYTES_MIN;
+        if !shared.disk.lacks_space(needed) {
+            return true;
+        }
+        let orders = signal.orders();
+        let waited = signal
+            .changed
+            .wait_timeout_while(orders, SPACE_INTERVAL, |orders| !orders.stop);
+        if waited.unwrap_or_else(PoisonError::into_inner).0.stop {
+            return false;
+        }
+    }
 }
 
 /// One round: all that is committed goes to the file, then what was compacted leaves it.

@@ -283,6 +283,11 @@ impl Reader {
         self.shared.disk.file_bytes()
     }
 
+    /// Whether the disk is full, so that what is written waits in memory until there is space.
+    pub fn is_full(&self) -> bool {
+        self.shared.disk.is_full()
+    }
+
     /// Up to which revision the file has been freed of what was compacted.
     pub fn cleaned(&self) -> i64 {
         self.shared.read().cleaned

@@ -1,0 +1,157 @@
+//! Three replicas as real processes, with clients that write in the background.
+
+#![allow(dead_code)] // each test uses its part
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use little_raft_server::demo::client::Client;
+use little_raft_server::demo::ledger::Ledger;
+use little_raft_server::demo::replicas::{COUNT, Replicas, State};
+use little_raft_server::demo::writer::{Pace, Writer};
+use little_raft_server::proto::etcdserverpb::StatusResponse;
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+const STATUS_TIMEOUT: Duration = Duration::from_millis(500);
+/// What the writer's keys begin with.
+const PREFIX: &str = "write/";
+
+pub struct Three {
+    pub replicas: Replicas,
+    pub clients: Vec<Client>,
+}
+
+impl Drop for Three {
+    fn drop(&mut self) {
+        self.replicas.kill_all();
+        if std::thread::panicking() {
+            eprintln!(
+                "the replicas' logs are in {}",
+                self.replicas.dir().display()
+            );
+        } else {
+            drop(std::fs::remove_dir_all(self.replicas.dir()));
+        }
+    }
+}
+
+impl Three {
+    /// Starts them, and waits until all follow one leader.
+    pub async fn start(flags: &[&str]) -> Self {
+        let mut three = Self::described(flags);
+        three.begin().await;
+        three
+    }
+
+    /// Not started yet.
+    pub fn described(flags: &[&str]) -> Self {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("little-raft-three-{}-{number}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        let program = Path::new(env!("CARGO_BIN_EXE_little-raft"));
+        let replicas = Replicas::new(program, &dir, flags).expect("the folder can be made");
+        let clients = (0..COUNT).map(|which| Client::new(&replicas.client_address(which)));
+        let clients = clients.collect();
+        Self { replicas, clients }
+    }
+
+    pub async fn begin(&mut self) {
+        for which in 0..COUNT {
+            self.replicas.start(which).expect("the program starts");
+        }
+        self.all_follow().await;
+    }
+
+    pub fn write(&self, lanes: usize) -> Writer {
+        let pause = Duration::ZERO;
+        Writer::start(&self.clients, PREFIX, Pace { lanes, pause })
+    }
+
+    /// Waits for an acknowledged write that began after `since`.
+    pub async fn acknowledged_since(&mut self, writer: &Writer, since: Instant) -> Duration {
+        let told = writer.acknowledged_since(since);
+        match tokio::time::timeout(TIMEOUT, told).await {
+            Ok(Ok(at)) => at - since,
+            _ => panic!("no write is acknowledged any more; {:?}", self.states()),
+        }
+    }
+
+    /// Waits until that many more writes are acknowledged.
+    pub async fn more(&mut self, writer: &Writer, more: u64) {
+        let total = || writer.acknowledged_by().iter().sum::<u64>();
+        let goal = total() + more;
+        self.until("more writes", async |_| (total() >= goal).then_some(()))
+            .await;
+    }
+
+    /// Waits until all three name one leader, and returns it.
+    pub async fn all_follow(&mut self) -> usize {
+        self.until("all to follow one leader", async |three| {
+            let mut statuses = Vec::new();
+            for client in &three.clients {
+                statuses.push(client.status(STATUS_TIMEOUT).await.ok()?);
+            }
+            let first = (statuses[0].leader, statuses[0].raft_term);
+            let same = |status: &StatusResponse| (status.leader, status.raft_term) == first;
+            statuses.iter().all(same).then_some(())?;
+            statuses.iter().position(|status| own_id(status) == first.0)
+        })
+        .await
+    }
+
+    pub async fn until<T>(
+        &mut self,
+        what: &str,
+        mut ask: impl AsyncFnMut(&Self) -> Option<T>,
+    ) -> T {
+        let begun = Instant::now();
+        loop {
+            if let Some(answer) = ask(self).await {
+                return answer;
+            }
+            let states = self.states();
+            let ended = |state: &State| matches!(state, State::Ended(_));
+            assert!(!states.iter().any(ended), "waiting for {what}: {states:?}");
+            assert!(begun.elapsed() < TIMEOUT, "waited for {what}: {states:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub fn states(&mut self) -> Vec<State> {
+        (0..COUNT).map(|which| self.replicas.state(which)).collect()
+    }
+
+    /// Compares all that the replicas have with what was acknowledged.
+    pub async fn prove(&mut self, ledger: &Ledger) {
+        // All as of one revision: what nobody answered for may still take effect.
+        let (mut found, mut revision) = (Vec::new(), None);
+        for which in 0..COUNT {
+            let ask =
+                async |three: &Self| three.clients[which].get_all(PREFIX, revision).await.ok();
+            let (at, keys) = self.until("all keys", ask).await;
+            revision = Some(at);
+            found.push(keys);
+        }
+        let verdict = ledger.check(&found);
+        assert!(verdict.is_clean(), "{verdict:#?}");
+        println!(
+            "{} writes, {} acknowledged, {} unknown of which {} took effect",
+            ledger.writes(),
+            ledger.acknowledged(),
+            ledger.unknown(),
+            ledger.unknown_found(&found[0]),
+        );
+    }
+}
+
+fn own_id(status: &StatusResponse) -> u64 {
+    status.header.as_ref().map_or(0, |header| header.member_id)
+}
+
+/// Runs a test's story.
+pub fn block_on<T>(story: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+    runtime.block_on(story)
+}
