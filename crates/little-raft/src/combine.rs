@@ -8,10 +8,8 @@
 
 use std::collections::VecDeque;
 
-#[cfg(loom)]
-use loom::sync::{Condvar, Mutex, MutexGuard};
-#[cfg(not(loom))]
-use std::sync::{Condvar, Mutex, MutexGuard};
+// `tests/loom.rs` compiles this very file with a `sync` of its own.
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// A queue of inputs `I` and the state `S` that runs them.
 pub struct Combine<I, S> {
@@ -23,6 +21,8 @@ pub struct Combine<I, S> {
 struct Inner<I, S> {
     queue: VecDeque<I>,
     state: Place<S>,
+    /// Nothing more is taken in; what runs, runs on.
+    refusing: bool,
     closing: bool,
 }
 
@@ -54,6 +54,7 @@ impl<I, S> Combine<I, S> {
             inner: Mutex::new(Inner {
                 queue: VecDeque::new(),
                 state: Place::Free(state),
+                refusing: false,
                 closing: false,
             }),
             freed: Condvar::new(),
@@ -71,14 +72,14 @@ impl<I, S> Combine<I, S> {
         self.push_within(input, usize::MAX, true)
     }
 
-    /// Queues an input without taking the state: somebody must be told to [`take`](Self::take) it.
+    /// Queues an input without taking the state: somebody must be told to [`grab`](Self::grab) it.
     pub fn leave(&self, input: I) -> Pushed<I, S> {
         self.push_within(input, usize::MAX, false)
     }
 
     fn push_within(&self, input: I, bound: usize, may_run: bool) -> Pushed<I, S> {
         let mut inner = self.lock();
-        if inner.closing || matches!(inner.state, Place::Closed) {
+        if inner.refusing || inner.closing || matches!(inner.state, Place::Closed) {
             return Pushed::Closed(input);
         }
         if inner.queue.len() >= bound {
@@ -92,15 +93,6 @@ impl<I, S> Combine<I, S> {
             Some(state) => Pushed::Run(state),
             None => Pushed::Queued,
         }
-    }
-
-    /// The state, if it is free and something waits for it.
-    pub fn take(&self) -> Option<S> {
-        let mut inner = self.lock();
-        if inner.queue.is_empty() || inner.closing {
-            return None;
-        }
-        inner.take()
     }
 
     /// The state, if it is free, whether or not anything waits for it.
@@ -140,6 +132,11 @@ impl<I, S> Combine<I, S> {
             self.freed.notify_all();
         }
         !inner.queue.is_empty()
+    }
+
+    /// Takes no more input; to be followed by [`close`](Self::close).
+    pub fn refuse(&self) {
+        self.lock().refusing = true;
     }
 
     /// Closes for good: waits until nobody runs the state, and returns it with what was still queued. `None` if

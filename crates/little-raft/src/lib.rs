@@ -49,8 +49,7 @@
 
 mod builder;
 mod cluster;
-#[doc(hidden)]
-pub mod combine;
+mod combine;
 #[doc(hidden)]
 pub mod driver;
 mod error;
@@ -61,6 +60,9 @@ mod replica;
 mod shell;
 mod status;
 mod storage;
+mod sync {
+    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+}
 #[cfg(feature = "net")]
 mod tcp;
 mod timer;

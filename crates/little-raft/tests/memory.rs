@@ -66,3 +66,98 @@ fn a_proposal_waits_for_a_leader_or_its_deadline() {
     group.start(others[0]);
     assert_eq!(outcome(waiting), Ok(1));
 }
+
+#[test]
+fn a_straggler_catches_up_by_a_snapshot() {
+    let quick = |builder: little_raft::Builder| builder.snapshot_entries(50);
+    let mut group = Group::with(3, quick);
+    let straggler = group.follower();
+    group.kill(straggler);
+    let leader = group.leader();
+    let long = "x".repeat(20_000);
+    for i in 0..400 {
+        let applied = outcome(group.at(leader).propose(format!("{i} {long}")));
+        assert_eq!(applied, Ok(i + 1));
+    }
+    until("the log is compacted", || {
+        let reader = little_raft::Storage::reader(&group.storages[leader as usize - 1]);
+        reader.entries(1, 1, 1).is_err().then_some(())
+    });
+    group.start_with(straggler, common::Journal::default(), quick);
+    let seen = outcome(
+        group
+            .at(straggler)
+            .read(|journal| (journal.commands.len(), journal.restored)),
+    );
+    assert_eq!(seen, Ok((400, 1)));
+    assert_eq!(outcome(group.at(straggler).propose("after")), Ok(401));
+}
+
+#[test]
+fn all_start_again_on_what_they_remember() {
+    let mut group = Group::with(3, |builder| builder.snapshot_entries(30));
+    let leader = group.leader();
+    for i in 0..100 {
+        assert_eq!(outcome(group.at(leader).propose(format!("{i}"))), Ok(i + 1));
+    }
+    for id in 1..=3 {
+        group.kill(id);
+    }
+    for id in 1..=3 {
+        group.start(id);
+    }
+    for id in 1..=3 {
+        let count = outcome(group.at(id).read(|journal| journal.commands.len()));
+        assert_eq!(count, Ok(100));
+    }
+}
+
+#[test]
+fn leadership_is_handed_over_and_watched() {
+    let group = Group::new(3);
+    let leader = group.leader();
+    let mut watch = group.at(leader).watch_status();
+    let first = outcome(watch.next()).expect("it runs");
+    assert_eq!(first.id.0, leader);
+    let to = group.follower();
+    group.at(leader).transfer_leadership(Some(to.into()));
+    let seen = loop {
+        let status = outcome(watch.next()).expect("it runs");
+        if status.leader == Some(to.into()) {
+            break status;
+        }
+    };
+    assert_eq!(seen.state, little_raft::State::Follower);
+    assert_eq!(outcome(group.at(leader).propose("forwarded")), Ok(1));
+    group.at(leader).stop();
+    let last = loop {
+        let status = outcome(watch.next()).expect("the end is told first");
+        if status.stopped.is_some() {
+            break status;
+        }
+    };
+    assert_eq!(last.stopped, Some(little_raft::StopReason::Requested));
+    assert_eq!(outcome(watch.next()), Err(little_raft::WatchEnded));
+}
+
+#[test]
+fn timing_changes_while_it_runs() {
+    let group = Group::new(3);
+    let leader = group.leader();
+    let slow = little_raft::Timing {
+        heartbeat: std::time::Duration::from_secs(1),
+        election: std::time::Duration::from_secs(30),
+    };
+    for replica in group.running() {
+        replica.set_timing(slow).expect("they fit");
+    }
+    let useless = little_raft::Timing {
+        heartbeat: slow.election,
+        election: slow.heartbeat,
+    };
+    group
+        .at(leader)
+        .set_timing(useless)
+        .expect_err("they don't");
+    assert_eq!(outcome(group.at(leader).propose("on")), Ok(1));
+}

@@ -10,6 +10,10 @@ use crate::cluster::{Cluster, Inbox};
 
 /// Connects replicas of one process: a message is handed over on the sender's thread.
 ///
+/// So a proposal is often replicated and applied by all of them before `propose` returns, on the caller's thread and
+/// without waking another. A replica whose state machine takes more than a millisecond for a batch gets a thread for
+/// the next one.
+///
 /// ```
 /// # use little_raft::MemoryCluster;
 /// let hub = MemoryCluster::new();

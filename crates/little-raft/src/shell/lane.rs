@@ -60,6 +60,7 @@ impl<M: StateMachine> Shell<M> {
             Err(panic) => panicked(&*panic),
         };
         // First the reason, then the end of those who wait: they may ask for it.
+        self.core.refuse();
         self.board.stopped(reason.clone());
         drop(self.lane.close_taken());
         drop(held);

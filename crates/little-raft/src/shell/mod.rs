@@ -15,6 +15,8 @@ mod caller;
 mod core;
 mod lane;
 mod stop;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod transfers;
 

@@ -69,6 +69,7 @@ impl<M: StateMachine> Shell<M> {
 
     /// Stops because something broke; does not wait.
     pub(super) fn fail(self: &Arc<Self>, reason: StopReason) {
+        self.core.refuse();
         self.board.stopped(reason.clone());
         if self.finish.begin() {
             report(&reason);

@@ -8,7 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use little_raft::{
-    Builder, Entry, MemoryCluster, MemoryStorage, Replica, State, StateMachine, Timing,
+    Builder, Entry, Founding, LogReader, MemoryCluster, MemoryStorage, Opened, Replica,
+    SnapshotFiles, Space, State, StateMachine, Storage, StorageError, Timing, Write,
 };
 
 /// Long enough for anything that should happen at all.
@@ -61,6 +62,24 @@ impl StateMachine for Journal {
         self.commands = text.lines().map(str::to_owned).collect();
         self.restored += 1;
         Ok(())
+    }
+}
+
+/// Memory that is used like a disk: by the log's own thread.
+pub struct Threaded(pub MemoryStorage);
+
+impl Storage for Threaded {
+    fn open(&mut self, founding: &Founding) -> Result<Opened, StorageError> {
+        Storage::open(&mut self.0, founding)
+    }
+    fn append(&mut self, writes: &[Write]) -> Result<Space, StorageError> {
+        self.0.append(writes)
+    }
+    fn reader(&self) -> Arc<dyn LogReader> {
+        self.0.reader()
+    }
+    fn snapshots(&self) -> Arc<dyn SnapshotFiles> {
+        self.0.snapshots()
     }
 }
 

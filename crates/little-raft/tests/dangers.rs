@@ -1,0 +1,332 @@
+//! The dangers of running the core on whatever thread brings an input, each made to happen.
+#![allow(missing_docs)]
+
+mod common;
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{Group, Journal, Threaded, outcome, timing, until};
+use little_raft::{
+    Cluster, Inbox, MemoryStorage, Message, ProposeError, ReadError, Replica, ReplicaId, State,
+    StopReason,
+};
+
+#[test]
+fn a_slow_command_costs_no_election() {
+    let mut group = Group::new(0);
+    group.storages = (0..3).map(|_| MemoryStorage::new()).collect();
+    group.replicas = vec![None, None, None];
+    for id in 1..=3 {
+        let machine = Journal {
+            slow: Duration::from_secs(2),
+            ..Journal::default()
+        };
+        group.start_with(id, machine, |builder| builder);
+    }
+    let leader = group.leader();
+    let term = group.at(leader).status().term;
+    let slow = group.at(leader).propose("slow");
+    let committed = group.at(leader).status().committed;
+    let behind = group.at(leader).propose("behind");
+    until("it is committed though not applied", || {
+        let status = group.at(leader).status();
+        (status.committed > committed).then_some(())
+    });
+    assert_eq!(outcome(slow), Ok(1));
+    assert_eq!(outcome(behind), Ok(2));
+    for replica in group.running() {
+        assert_eq!(replica.status().term, term, "an election took place");
+    }
+}
+
+#[test]
+fn a_panicking_command_stops_the_replica_and_ends_every_wait() {
+    let group = Group::new(1);
+    group.leader();
+    let before = outcome(group.at(1).propose("fine"));
+    assert_eq!(before, Ok(1));
+    let pending = group.at(1).propose("panic");
+    assert_eq!(outcome(pending), Err(ProposeError::Unknown));
+    let reason = until("it stops", || group.at(1).stopped());
+    assert_eq!(reason, StopReason::Panic("told to".into()));
+    assert_eq!(
+        outcome(group.at(1).propose("late")),
+        Err(ProposeError::Stopped)
+    );
+    assert_eq!(outcome(group.at(1).read_barrier()), Err(ReadError::Stopped));
+    assert_eq!(
+        outcome(group.at(1).read_stale(|_| ())),
+        Err(ReadError::Stopped)
+    );
+}
+
+#[test]
+fn a_panicking_read_is_its_own_end_only() {
+    let group = Group::new(1);
+    let pending = group.at(1).read(|_| -> u8 { panic!("a read panics") });
+    assert_eq!(outcome(pending), Err(ReadError::Panicked));
+    assert_eq!(outcome(group.at(1).propose("on")), Ok(1));
+}
+
+#[test]
+fn a_proposal_from_inside_a_read_is_queued_and_answered() {
+    let group = Group::new(1);
+    let replica = group.at(1).clone();
+    let pending = outcome(group.at(1).read(move |_| replica.propose("inner"))).expect("it is read");
+    assert_eq!(outcome(pending), Ok(1));
+}
+
+#[test]
+fn a_replica_can_be_stopped_from_inside() {
+    let group = Group::new(1);
+    let replica = group.at(1).clone();
+    assert_eq!(outcome(group.at(1).read(move |_| replica.stop())), Ok(()));
+    let reason = until("it stops", || group.at(1).stopped());
+    assert_eq!(reason, StopReason::Requested);
+    group.at(1).stop();
+}
+
+#[test]
+fn what_waits_beyond_the_bound_is_refused() {
+    let group = Group::with(3, |builder| builder.parked_max(2, 1000));
+    let leader = group.leader();
+    group.hub.isolate(leader);
+    until("it steps down", || {
+        group.at(leader).status().leader.is_none().then_some(())
+    });
+    let first = group.at(leader).propose("1");
+    let second = group.at(leader).propose("2");
+    assert_eq!(
+        outcome(group.at(leader).propose("3")),
+        Err(ProposeError::Busy)
+    );
+    group.hub.heal();
+    outcome(first).expect("it waited for a leader");
+    outcome(second).expect("it waited for a leader");
+}
+
+#[test]
+fn a_command_that_fits_into_no_message_is_refused() {
+    let group = Group::new(1);
+    let bytes_max = group.at(1).command_bytes_max();
+    let bytes = bytes_max + 1;
+    let refused = outcome(group.at(1).propose(vec![0; bytes]));
+    assert_eq!(refused, Err(ProposeError::TooLarge { bytes, bytes_max }));
+    assert_eq!(outcome(group.at(1).propose(vec![b'x'; bytes_max])), Ok(1));
+}
+
+#[test]
+fn stopping_ends_what_waits_as_far_as_is_known() {
+    let group = Group::new(3);
+    let leader = group.leader();
+    group.hub.isolate(leader);
+    let in_the_log = group.at(leader).propose("in the log");
+    until("it steps down", || {
+        group.at(leader).status().leader.is_none().then_some(())
+    });
+    let parked = group.at(leader).propose("parked");
+    let read = group.at(leader).read_barrier();
+    group.at(leader).stop();
+    assert_eq!(outcome(in_the_log), Err(ProposeError::Unknown));
+    assert_eq!(outcome(parked), Err(ProposeError::Stopped));
+    assert_eq!(outcome(read), Err(ReadError::Stopped));
+    assert_eq!(group.at(leader).stopped(), Some(StopReason::Requested));
+}
+
+#[test]
+fn what_another_leader_replaced_is_told_as_not_applied() {
+    let group = Group::new(3);
+    let old = group.leader();
+    group.hub.isolate(old);
+    let lost = group.at(old).propose("lost");
+    let other = until("another leader", || {
+        let mut leaders = group.running().map(Replica::status);
+        leaders
+            .find(|status| status.state == State::Leader && status.id.0 != old)
+            .map(|status| status.id.0)
+    });
+    assert_eq!(outcome(group.at(other).propose("kept")), Ok(1));
+    group.hub.heal();
+    assert_eq!(outcome(lost), Err(ProposeError::NotApplied));
+    let commands = outcome(group.at(old).read(|journal| journal.commands.clone()));
+    assert_eq!(commands.expect("it is read"), ["kept"]);
+}
+
+#[test]
+fn forwarded_proposals_end_once_each_with_their_own_response() {
+    let group = Group::new(3);
+    let leader = group.leader();
+    let threads: Vec<_> = (1..=3)
+        .flat_map(|id| [id, id])
+        .map(|id| {
+            let replica = group.at(id).clone();
+            thread::spawn(move || -> Vec<usize> {
+                let pendings: Vec<_> = (0..500)
+                    .map(|i| replica.propose(format!("{id} {i}")))
+                    .collect();
+                let ended = pendings.into_iter().map(outcome);
+                ended.map(|answer| answer.expect("it is applied")).collect()
+            })
+        })
+        .collect();
+    let mut answers: Vec<usize> = threads
+        .into_iter()
+        .flat_map(|thread| thread.join().expect("no panic"))
+        .collect();
+    answers.sort_unstable();
+    assert_eq!(answers, (1..=3000).collect::<Vec<_>>());
+    assert_eq!(group.leader(), leader);
+}
+
+#[test]
+fn a_full_disk_refuses_proposals_and_recovers() {
+    let group = Group::new(1);
+    assert_eq!(outcome(group.at(1).propose("1")), Ok(1));
+    group.storages[0].set_full(true);
+    outcome(group.at(1).propose("2")).expect("the reserve takes it");
+    assert_eq!(
+        outcome(group.at(1).propose("3")),
+        Err(ProposeError::DiskFull)
+    );
+    assert_eq!(
+        outcome(group.at(1).read(|journal| journal.commands.len())),
+        Ok(2)
+    );
+    group.storages[0].set_full(false);
+    until("there is room again", || {
+        outcome(group.at(1).propose("4")).ok()
+    });
+}
+
+#[test]
+fn a_failed_log_stops_the_replica_with_its_reason() {
+    let group = Group::new(1);
+    assert_eq!(outcome(group.at(1).propose("1")), Ok(1));
+    group.storages[0].fail();
+    assert_eq!(
+        outcome(group.at(1).propose("2")),
+        Err(ProposeError::Unknown)
+    );
+    let reason = until("it stops", || group.at(1).stopped());
+    assert!(matches!(reason, StopReason::Storage(_)), "{reason}");
+    assert!(reason.is_failure());
+}
+
+#[test]
+fn a_blocked_reader_of_the_answer_delays_nobody() {
+    let group = Group::new(3);
+    let leader = group.leader();
+    drop(group.at(leader).propose("dropped"));
+    let pending = group.at(leader).propose("late");
+    let pending = match pending.wait_timeout(Duration::from_nanos(1)) {
+        Ok(outcome) => return assert_eq!(outcome, Ok(2)),
+        Err(pending) => pending,
+    };
+    assert_eq!(outcome(pending), Ok(2));
+}
+
+/// Calls back into the replica from inside `send`, which would never return if a lock were held there.
+struct Reentrant {
+    inbox: Option<Inbox>,
+    replica: Arc<Mutex<Option<Replica<Journal>>>>,
+    called: std::sync::mpsc::Sender<usize>,
+}
+
+impl Cluster for Reentrant {
+    fn start(&mut self, inbox: Inbox) -> io::Result<()> {
+        self.inbox = Some(inbox);
+        Ok(())
+    }
+
+    fn send(&mut self, to: ReplicaId, message: Message) {
+        let inbox = self.inbox.as_ref().expect("it was started");
+        inbox.unreachable(to);
+        inbox.deliver(message);
+        let replica = self.replica.lock().expect("no panic").clone();
+        if let Some(replica) = replica {
+            drop(replica.propose("from inside"));
+            drop(replica.read_barrier());
+            let _ = self.called.send(replica.status().last as usize);
+        }
+    }
+
+    fn max_message_bytes(&self) -> usize {
+        1 << 20
+    }
+}
+
+#[test]
+fn no_lock_is_held_while_sending() {
+    let (called, calls) = channel();
+    let shared = Arc::new(Mutex::new(None));
+    let cluster = Reentrant {
+        inbox: None,
+        replica: shared.clone(),
+        called,
+    };
+    let replica = Replica::<Journal>::builder(1)
+        .members([(1, ""), (2, ""), (3, "")])
+        .timing(timing())
+        .storage(MemoryStorage::new())
+        .cluster(cluster)
+        .start(Journal::default())
+        .expect("it starts");
+    *shared.lock().expect("no panic") = Some(replica.clone());
+    // It campaigns for ever: nobody answers.
+    for _ in 0..10 {
+        calls
+            .recv_timeout(common::BOUND)
+            .expect("a send came back from inside");
+    }
+    *shared.lock().expect("no panic") = None;
+    replica.stop();
+}
+
+#[test]
+fn a_stuck_machine_blocks_neither_status_nor_other_replicas() {
+    let mut group = Group::new(0);
+    group.storages = (0..3).map(|_| MemoryStorage::new()).collect();
+    group.replicas = vec![None, None, None];
+    let machines = [(); 3].map(|()| Journal {
+        slow: Duration::from_millis(20),
+        ..Journal::default()
+    });
+    let switches = [0, 1, 2].map(|i: usize| machines[i].stuck.clone());
+    let disks = group.storages.clone();
+    for (id, machine) in (1..=3).zip(machines) {
+        let disk = disks[id as usize - 1].clone();
+        group.start_with(id, machine, |builder| {
+            builder.storage(Threaded(disk.clone()))
+        });
+    }
+    let (leader, follower) = (group.leader(), group.follower());
+    let stuck = &switches[follower as usize - 1];
+    // In memory a caller's thread applies for all replicas, until one of them turns out slow.
+    assert_eq!(outcome(group.at(leader).propose("slow")), Ok(1));
+    until("the follower has found itself slow", || {
+        (group.at(follower).status().applied >= 2).then_some(())
+    });
+    stuck.store(true, Ordering::SeqCst);
+    assert_eq!(outcome(group.at(leader).propose("stuck")), Ok(2));
+    let begun = Instant::now();
+    let term = group.at(leader).status().term;
+    while begun.elapsed() < Duration::from_millis(600) {
+        outcome(group.at(leader).propose("on")).expect("a majority applies");
+    }
+    let status = group.at(follower).status();
+    assert_eq!(
+        (status.term, status.leader),
+        (term, Some(ReplicaId(leader)))
+    );
+    assert_eq!(status.applied, 2, "it is stuck");
+    stuck.store(false, Ordering::SeqCst);
+    let last = group.at(leader).status().committed;
+    until("it catches up", || {
+        (group.at(follower).status().applied >= last).then_some(())
+    });
+}
