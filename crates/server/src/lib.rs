@@ -1,1 +1,13 @@
-//! Placeholder.
+//! A key-value, config and service-discovery server on Little Raft that etcd clients use unchanged.
+//!
+//! A library with a thin program on it: [`store`] is the replicated state machine, [`api`] answers clients, [`engine`]
+//! is the replica between them.
+
+pub mod api;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod engine;
+pub mod proto;
+pub mod serve;
+pub mod store;

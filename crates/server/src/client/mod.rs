@@ -1,0 +1,82 @@
+//! The commands that talk to a server: etcdctl's arguments and output.
+
+mod args;
+mod calls;
+mod endpoints;
+mod json;
+mod print;
+mod txn_text;
+
+use std::io::{self, Read};
+use std::process::ExitCode;
+
+pub use args::{ClientCommand, Connection, OutputFormat};
+
+use crate::proto::etcdserverpb::{
+    Compare, DeleteRangeRequest, MemberListRequest, PutRequest, RangeRequest, RequestOp,
+    StatusRequest, TxnRequest,
+};
+use endpoints::{Endpoints, Kind};
+use print::Printer;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The arguments contradict each other, or can't be read.
+    #[error("{0}")]
+    Usage(String),
+    /// No endpoint answered.
+    #[error("no endpoint answers: {0}; is the server running, and --endpoints right?")]
+    Unreachable(String),
+    /// The server refused.
+    #[error("{}", .0.message())]
+    Refused(#[from] tonic::Status),
+    /// Standard input or output failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl ClientError {
+    /// 2 for bad usage, else 1.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) => ExitCode::from(2),
+            _ => ExitCode::from(1),
+        }
+    }
+}
+
+/// Runs one command.
+///
+/// # Errors
+/// Says why it failed.
+pub fn run(connection: &Connection, command: ClientCommand) -> Result<(), ClientError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let endpoints = Endpoints::new(connection)?;
+        let mut printer = Printer::new(connection.write_out);
+        match command {
+            ClientCommand::Put(args) => {
+                let request = args.request(true)?;
+                calls::put(&endpoints, request, &mut printer).await
+            }
+            ClientCommand::Get(args) => {
+                let request = args.request()?;
+                printer.value_only = args.print_value_only;
+                printer.count_only = args.count_only;
+                calls::get(&endpoints, request, &mut printer).await
+            }
+            ClientCommand::Del(args) => calls::del(&endpoints, args.request()?, &mut printer).await,
+            ClientCommand::Txn(_) => {
+                let mut text = String::new();
+                io::stdin().read_to_string(&mut text)?;
+                calls::txn(&endpoints, txn_text::parse(&text)?, &mut printer).await
+            }
+            ClientCommand::Status => calls::status(&endpoints, &mut printer).await,
+            ClientCommand::Members => calls::members(&endpoints, &mut printer).await,
+        }
+    })
+}

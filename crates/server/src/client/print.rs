@@ -1,0 +1,272 @@
+//! Answers as text.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use super::{ClientError, OutputFormat, json};
+use crate::proto::etcdserverpb::response_op::Response;
+use crate::proto::etcdserverpb::{
+    DeleteRangeResponse, MemberListResponse, PutResponse, RangeResponse, StatusResponse,
+    TxnResponse,
+};
+use crate::proto::mvccpb::KeyValue;
+
+/// Prints in one format. Keys and values go out as the bytes they are.
+pub struct Printer {
+    format: OutputFormat,
+    pub value_only: bool,
+    pub count_only: bool,
+    out: io::StdoutLock<'static>,
+}
+
+impl Printer {
+    pub fn new(format: OutputFormat) -> Self {
+        Self {
+            format,
+            value_only: false,
+            count_only: false,
+            out: io::stdout().lock(),
+        }
+    }
+
+    pub fn put(&mut self, answer: &PutResponse) -> Result<(), ClientError> {
+        match self.format {
+            OutputFormat::Simple => Ok(self.simple_put(answer)?),
+            OutputFormat::Json => self.json(&json::put(answer)),
+            OutputFormat::Table => no_table(),
+        }
+    }
+
+    pub fn get(&mut self, answer: &RangeResponse) -> Result<(), ClientError> {
+        match self.format {
+            OutputFormat::Simple if self.count_only => Ok(writeln!(self.out, "{}", answer.count)?),
+            OutputFormat::Simple => Ok(self.simple_get(answer)?),
+            OutputFormat::Json => self.json(&json::get(answer)),
+            OutputFormat::Table => no_table(),
+        }
+    }
+
+    pub fn del(&mut self, answer: &DeleteRangeResponse) -> Result<(), ClientError> {
+        match self.format {
+            OutputFormat::Simple => Ok(self.simple_del(answer)?),
+            OutputFormat::Json => self.json(&json::del(answer)),
+            OutputFormat::Table => no_table(),
+        }
+    }
+
+    pub fn txn(&mut self, answer: &TxnResponse) -> Result<(), ClientError> {
+        match self.format {
+            OutputFormat::Simple => Ok(self.simple_txn(answer)?),
+            OutputFormat::Json => self.json(&json::txn(answer)),
+            OutputFormat::Table => no_table(),
+        }
+    }
+
+    pub fn status(&mut self, answers: &[(String, StatusResponse)]) -> Result<(), ClientError> {
+        let rows: Vec<Vec<String>> = answers
+            .iter()
+            .map(|(endpoint, answer)| status_row(endpoint, answer))
+            .collect();
+        let titles = [
+            "ENDPOINT",
+            "ID",
+            "VERSION",
+            "DB SIZE",
+            "IS LEADER",
+            "IS LEARNER",
+            "RAFT TERM",
+            "RAFT INDEX",
+            "RAFT APPLIED INDEX",
+            "ERRORS",
+        ];
+        self.rows(&titles, &rows, || json::status(answers))
+    }
+
+    pub fn members(&mut self, answer: &MemberListResponse) -> Result<(), ClientError> {
+        let row = |member: &crate::proto::etcdserverpb::Member| {
+            let state = if member.name.is_empty() {
+                "unstarted"
+            } else {
+                "started"
+            };
+            vec![
+                format!("{:x}", member.id),
+                state.into(),
+                member.name.clone(),
+                member.peer_ur_ls.join(","),
+                member.client_ur_ls.join(","),
+                member.is_learner.to_string(),
+            ]
+        };
+        let rows: Vec<Vec<String>> = answer.members.iter().map(row).collect();
+        let titles = [
+            "ID",
+            "STATUS",
+            "NAME",
+            "PEER ADDRS",
+            "CLIENT ADDRS",
+            "IS LEARNER",
+        ];
+        self.rows(&titles, &rows, || json::members(answer))
+    }
+
+    fn rows(
+        &mut self,
+        titles: &[&str],
+        rows: &[Vec<String>],
+        json: impl Fn() -> Value,
+    ) -> Result<(), ClientError> {
+        match self.format {
+            OutputFormat::Simple => {
+                for row in rows {
+                    writeln!(self.out, "{}", row.join(", "))?;
+                }
+                Ok(())
+            }
+            OutputFormat::Json => self.json(&json()),
+            OutputFormat::Table => Ok(self.out.write_all(table(titles, rows).as_bytes())?),
+        }
+    }
+
+    fn json(&mut self, value: &Value) -> Result<(), ClientError> {
+        Ok(writeln!(self.out, "{value}")?)
+    }
+
+    fn simple_put(&mut self, answer: &PutResponse) -> io::Result<()> {
+        writeln!(self.out, "OK")?;
+        answer.prev_kv.iter().try_for_each(|kv| self.key_value(kv))
+    }
+
+    fn simple_get(&mut self, answer: &RangeResponse) -> io::Result<()> {
+        answer.kvs.iter().try_for_each(|kv| self.key_value(kv))
+    }
+
+    fn simple_del(&mut self, answer: &DeleteRangeResponse) -> io::Result<()> {
+        writeln!(self.out, "{}", answer.deleted)?;
+        answer.prev_kvs.iter().try_for_each(|kv| self.key_value(kv))
+    }
+
+    fn simple_txn(&mut self, answer: &TxnResponse) -> io::Result<()> {
+        writeln!(
+            self.out,
+            "{}",
+            if answer.succeeded {
+                "SUCCESS"
+            } else {
+                "FAILURE"
+            }
+        )?;
+        for response in &answer.responses {
+            writeln!(self.out)?;
+            match &response.response {
+                Some(Response::ResponseRange(answer)) => self.simple_get(answer)?,
+                Some(Response::ResponsePut(answer)) => self.simple_put(answer)?,
+                Some(Response::ResponseDeleteRange(answer)) => self.simple_del(answer)?,
+                Some(Response::ResponseTxn(answer)) => self.simple_txn(answer)?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn key_value(&mut self, kv: &KeyValue) -> io::Result<()> {
+        if !self.value_only {
+            self.out.write_all(&kv.key)?;
+            self.out.write_all(b"\n")?;
+        }
+        self.out.write_all(&kv.value)?;
+        self.out.write_all(b"\n")
+    }
+}
+
+fn no_table() -> Result<(), ClientError> {
+    Err(ClientError::Usage(
+        "-w table is for status and members; use simple or json".into(),
+    ))
+}
+
+fn status_row(endpoint: &str, answer: &StatusResponse) -> Vec<String> {
+    let member = answer.header.as_ref().map_or(0, |header| header.member_id);
+    vec![
+        endpoint.into(),
+        format!("{member:x}"),
+        answer.version.clone(),
+        size(answer.db_size),
+        (answer.leader == member && member != 0).to_string(),
+        answer.is_learner.to_string(),
+        answer.raft_term.to_string(),
+        answer.raft_index.to_string(),
+        answer.raft_applied_index.to_string(),
+        answer.errors.join(", "),
+    ]
+}
+
+/// As etcdctl shows it: decimal units, one digit behind the point below ten.
+fn size(bytes: i64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit < 4 {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let unit = ["B", "kB", "MB", "GB", "TB"][unit];
+    if value < 10.0 && bytes >= 10 {
+        format!("{value:.1} {unit}")
+    } else {
+        format!("{value:.0} {unit}")
+    }
+}
+
+fn table(titles: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([titles[column].len()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..titles.len()).map(width).collect();
+    let rule: String = widths
+        .iter()
+        .map(|width| format!("+{}", "-".repeat(width + 2)))
+        .collect::<String>()
+        + "+\n";
+    let mut text = rule.clone();
+    for (title, width) in titles.iter().zip(&widths) {
+        text += &format!("| {title:^width$} ");
+    }
+    text += "|\n";
+    text += &rule;
+    for row in rows {
+        for (cell, width) in row.iter().zip(&widths) {
+            text += &format!("| {cell:>width$} ");
+        }
+        text += "|\n";
+    }
+    text + &rule
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (74_000, "74 kB"),
+            (1_500_000, "1.5 MB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn tables_line_up() {
+        let rows = [
+            vec!["a".to_owned(), "10".to_owned()],
+            vec!["long".to_owned(), "7".to_owned()],
+        ];
+        let expected = "+------+----+\n| NAME | N  |\n+------+----+\n|    a | 10 |\n| long |  7 |\n+------+----+\n";
+        assert_eq!(table(&["NAME", "N"], &rows), expected);
+    }
+}

@@ -1,0 +1,506 @@
+//! `serve`'s settings: etcd's names, units and environment.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use little_raft::core::ReplicaId;
+
+/// Starts a replica.
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    /// This replica's name.
+    #[arg(long, default_value = "default")]
+    pub name: String,
+    /// Where it keeps its data [default: <name>.little-raft]
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+    /// URLs to listen on for clients, separated by commas.
+    #[arg(long, default_value = "http://localhost:2379")]
+    pub listen_client_urls: String,
+    /// Client URLs to tell others [default: those listened on]
+    #[arg(long)]
+    pub advertise_client_urls: Option<String>,
+    /// URL to listen on for peers.
+    #[arg(long, default_value = "http://localhost:2380")]
+    pub listen_peer_urls: String,
+    /// Peer URL to tell others; the one in --initial-cluster.
+    #[arg(long, default_value = "http://localhost:2380")]
+    pub initial_advertise_peer_urls: String,
+    /// The founders, as name=url,name=url [default: this one alone]
+    #[arg(long)]
+    pub initial_cluster: Option<String>,
+    /// Whether the cluster is new or exists.
+    #[arg(long, value_enum, default_value = "new")]
+    pub initial_cluster_state: ClusterState,
+    /// Keeps clusters apart: replicas with another token are refused.
+    #[arg(long, default_value = "etcd-cluster")]
+    pub initial_cluster_token: String,
+    /// Milliseconds between a leader's heartbeats.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub heartbeat_interval: u64,
+    /// Milliseconds without a leader before an election.
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(10..=600_000))]
+    pub election_timeout: u64,
+    /// Log entries kept before the log is cut.
+    #[arg(long, default_value_t = 10_000)]
+    pub snapshot_count: u64,
+    /// Writes are refused when the store holds so many bytes; 0 stands for 2 GiB.
+    #[arg(long, default_value_t = 0)]
+    pub quota_backend_bytes: i64,
+    /// The largest request.
+    #[arg(long, default_value_t = 1_572_864, value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
+    pub max_request_bytes: u32,
+    /// error, warn, info, debug or trace.
+    #[arg(long, default_value = "info")]
+    pub log_level: tracing::Level,
+}
+
+/// Whether the cluster is new or exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ClusterState {
+    /// The founders start it.
+    New,
+    /// It runs already.
+    Existing,
+}
+
+/// One founder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Founder {
+    /// Made of its peer URL and the cluster's token.
+    pub id: ReplicaId,
+    /// Its name.
+    pub name: String,
+    /// Where its peers reach it, as a URL.
+    pub peer_url: String,
+    /// The same as `host:port`.
+    pub peer_address: String,
+}
+
+/// Checked settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This replica.
+    pub id: ReplicaId,
+    /// The cluster: made of the token and all founders.
+    pub cluster: u64,
+    /// All founders, in the order of their ids.
+    pub founders: Vec<Founder>,
+    /// Its data.
+    pub data_dir: PathBuf,
+    /// The cluster's token.
+    pub token: String,
+    /// Where clients connect.
+    pub client_addresses: Vec<SocketAddr>,
+    /// What others are told about that.
+    pub client_urls: Vec<String>,
+    /// Where peers connect.
+    pub peer_address: SocketAddr,
+    /// Between heartbeats.
+    pub heartbeat: Duration,
+    /// Before an election.
+    pub election_timeout: Duration,
+    /// Log entries kept.
+    pub snapshot_count: u64,
+    /// Bytes of the store at which writes are refused.
+    pub quota_bytes: u64,
+    /// The largest request.
+    pub request_bytes_max: usize,
+}
+
+/// Settings that can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Not a URL.
+    #[error("{flag}: {url:?} is not a URL like http://127.0.0.1:2379")]
+    BadUrl {
+        /// Where it stands.
+        flag: &'static str,
+        /// What stands there.
+        url: String,
+    },
+    /// TLS is asked for.
+    #[error("{flag}: {url:?} asks for TLS, which this version doesn't have yet; use http://")]
+    Tls {
+        /// Where it stands.
+        flag: &'static str,
+        /// What stands there.
+        url: String,
+    },
+    /// The name can't be resolved.
+    #[error("{flag}: {address} has no address: {reason}; name a local interface or an IP address")]
+    Unresolved {
+        /// Where it stands.
+        flag: &'static str,
+        /// The host and port.
+        address: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// More than one peer URL.
+    #[error("{flag}: {urls:?} names several URLs; one is supported")]
+    SeveralUrls {
+        /// Where they stand.
+        flag: &'static str,
+        /// What stands there.
+        urls: String,
+    },
+    /// Not `name=url`.
+    #[error("--initial-cluster: {entry:?} is not of the form name=http://host:port")]
+    BadEntry {
+        /// What stands there.
+        entry: String,
+    },
+    /// Twice the same.
+    #[error("--initial-cluster: {what} is named twice")]
+    Twice {
+        /// The name or URL.
+        what: String,
+    },
+    /// This replica isn't in it.
+    #[error("--initial-cluster has no entry for --name {name:?}: it names {names}")]
+    NotInCluster {
+        /// This replica.
+        name: String,
+        /// Those in it.
+        names: String,
+    },
+    /// Two flags disagree about this replica's peer URL.
+    #[error(
+        "--initial-cluster has {name}={in_cluster}, but --initial-advertise-peer-urls is {advertised}; make them the same"
+    )]
+    OtherPeerUrl {
+        /// This replica.
+        name: String,
+        /// What the others would call.
+        in_cluster: String,
+        /// What it says of itself.
+        advertised: String,
+    },
+    /// Timing that can't work.
+    #[error(
+        "--election-timeout {election} ms must be at least five times --heartbeat-interval {heartbeat} ms, else a lost \
+         heartbeat is an election"
+    )]
+    Timing {
+        /// Milliseconds.
+        heartbeat: u64,
+        /// Milliseconds.
+        election: u64,
+    },
+    /// Joining an existing cluster without data.
+    #[error(
+        "--initial-cluster-state existing: {data_dir} holds no replica, and joining a running cluster is not built yet"
+    )]
+    CantJoin {
+        /// Where data should be.
+        data_dir: PathBuf,
+    },
+}
+
+const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
+
+impl Config {
+    /// Checks settings against each other.
+    ///
+    /// # Errors
+    /// If they can't be used, saying which and why.
+    pub fn new(args: &ServeArgs) -> Result<Self, ConfigError> {
+        check_timing(args)?;
+        let own_url = single(
+            "--initial-advertise-peer-urls",
+            &args.initial_advertise_peer_urls,
+        )?;
+        let founders = founders(args, own_url)?;
+        let own = founders.iter().find(|founder| founder.name == args.name);
+        let id = own.ok_or_else(|| not_in_cluster(args, &founders))?.id;
+        let listen = single("--listen-peer-urls", &args.listen_peer_urls)?;
+        let client_urls: Vec<&str> = args.listen_client_urls.split(',').collect();
+        let client_addresses = client_urls
+            .iter()
+            .map(|url| resolve("--listen-client-urls", url))
+            .collect::<Result<_, _>>()?;
+        let advertised = args
+            .advertise_client_urls
+            .as_ref()
+            .unwrap_or(&args.listen_client_urls);
+        let advertised: Vec<String> = advertised.split(',').map(Into::into).collect();
+        for url in &advertised {
+            authority("--advertise-client-urls", url)?;
+        }
+        let default_dir = || PathBuf::from(format!("{}.little-raft", args.name));
+        let data_dir = args.data_dir.clone().unwrap_or_else(default_dir);
+        if args.initial_cluster_state == ClusterState::Existing && !data_dir.exists() {
+            return Err(ConfigError::CantJoin { data_dir });
+        }
+        Ok(Self {
+            id,
+            cluster: cluster_id(&args.initial_cluster_token, &founders),
+            founders,
+            data_dir,
+            token: args.initial_cluster_token.clone(),
+            client_addresses,
+            client_urls: advertised,
+            peer_address: resolve("--listen-peer-urls", listen)?,
+            heartbeat: Duration::from_millis(args.heartbeat_interval),
+            election_timeout: Duration::from_millis(args.election_timeout),
+            snapshot_count: args.snapshot_count,
+            quota_bytes: quota(args.quota_backend_bytes),
+            request_bytes_max: args.max_request_bytes as usize,
+        })
+    }
+}
+
+fn check_timing(args: &ServeArgs) -> Result<(), ConfigError> {
+    let (heartbeat, election) = (args.heartbeat_interval, args.election_timeout);
+    if election < 5 * heartbeat {
+        return Err(ConfigError::Timing {
+            heartbeat,
+            election,
+        });
+    }
+    Ok(())
+}
+
+/// As in etcd: 0 is the default, and below there is none.
+fn quota(bytes: i64) -> u64 {
+    match u64::try_from(bytes) {
+        Ok(0) => DEFAULT_QUOTA_BYTES,
+        Ok(bytes) => bytes,
+        Err(_) => u64::MAX,
+    }
+}
+
+fn founders(args: &ServeArgs, own_url: &str) -> Result<Vec<Founder>, ConfigError> {
+    let alone = format!("{}={own_url}", args.name);
+    let text = args.initial_cluster.as_ref().unwrap_or(&alone);
+    let mut by_id = BTreeMap::new();
+    for entry in text.split(',') {
+        let founder = founder(entry.trim(), &args.initial_cluster_token)?;
+        if by_id
+            .values()
+            .any(|other: &Founder| other.name == founder.name)
+        {
+            return Err(ConfigError::Twice { what: founder.name });
+        }
+        if founder.name == args.name && founder.peer_url != own_url {
+            return Err(ConfigError::OtherPeerUrl {
+                name: founder.name,
+                in_cluster: founder.peer_url,
+                advertised: own_url.into(),
+            });
+        }
+        if let Some(twice) = by_id.insert(founder.id, founder) {
+            return Err(ConfigError::Twice {
+                what: twice.peer_url,
+            });
+        }
+    }
+    Ok(by_id.into_values().collect())
+}
+
+fn founder(entry: &str, token: &str) -> Result<Founder, ConfigError> {
+    let (name, url) = entry
+        .split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or_else(|| ConfigError::BadEntry {
+            entry: entry.into(),
+        })?;
+    let address = authority("--initial-cluster", url)?;
+    Ok(Founder {
+        id: replica_id(url, token),
+        name: name.into(),
+        peer_url: url.into(),
+        peer_address: address.into(),
+    })
+}
+
+fn not_in_cluster(args: &ServeArgs, founders: &[Founder]) -> ConfigError {
+    let names: Vec<&str> = founders.iter().map(|founder| &founder.name[..]).collect();
+    ConfigError::NotInCluster {
+        name: args.name.clone(),
+        names: names.join(", "),
+    }
+}
+
+fn single<'a>(flag: &'static str, urls: &'a str) -> Result<&'a str, ConfigError> {
+    if urls.contains(',') {
+        let urls = urls.into();
+        return Err(ConfigError::SeveralUrls { flag, urls });
+    }
+    authority(flag, urls)?;
+    Ok(urls)
+}
+
+/// The `host:port` of a URL.
+fn authority<'a>(flag: &'static str, url: &'a str) -> Result<&'a str, ConfigError> {
+    let bad = || ConfigError::BadUrl {
+        flag,
+        url: url.into(),
+    };
+    if url.starts_with("https://") {
+        let url = url.into();
+        return Err(ConfigError::Tls { flag, url });
+    }
+    let rest = url.trim().strip_prefix("http://").ok_or_else(bad)?;
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    let (host, port) = authority.rsplit_once(':').ok_or_else(bad)?;
+    let valid = !host.is_empty() && !host.contains(['/', '@', ' ']) && port.parse::<u16>().is_ok();
+    if valid { Ok(authority) } else { Err(bad()) }
+}
+
+fn resolve(flag: &'static str, url: &str) -> Result<SocketAddr, ConfigError> {
+    let address = authority(flag, url)?;
+    let unresolved = |reason: String| ConfigError::Unresolved {
+        flag,
+        address: address.into(),
+        reason,
+    };
+    let found: Vec<SocketAddr> = address
+        .to_socket_addrs()
+        .map_err(|error| unresolved(error.to_string()))?
+        .collect();
+    // Most clients try the older protocol first when a name has both.
+    let first = found
+        .iter()
+        .find(|address| address.is_ipv4())
+        .or(found.first());
+    first
+        .copied()
+        .ok_or_else(|| unresolved("the name is unknown".into()))
+}
+
+fn replica_id(peer_url: &str, token: &str) -> ReplicaId {
+    let hash = hash([token.as_bytes(), peer_url.as_bytes()]);
+    ReplicaId(hash.max(1))
+}
+
+fn cluster_id(token: &str, founders: &[Founder]) -> u64 {
+    let ids: Vec<u8> = founders
+        .iter()
+        .flat_map(|founder| founder.id.0.to_le_bytes())
+        .collect();
+    hash([token.as_bytes(), &ids]).max(1)
+}
+
+/// FNV-1a with a final mix: ids must be the same for ever, on every machine.
+fn hash<const N: usize>(parts: [&[u8]; N]) -> u64 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for part in parts {
+        for byte in part.iter().chain(&[0xff]) {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+    hash ^= hash >> 33;
+    hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash ^ (hash >> 33)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: ServeArgs,
+    }
+
+    fn config(flags: &[&str]) -> Result<Config, ConfigError> {
+        let line = Line::parse_from([&["serve"], flags].concat());
+        Config::new(&line.serve)
+    }
+
+    #[test]
+    fn without_flags_it_is_one_replica_with_etcds_ports() {
+        let config = config(&[]).unwrap();
+        assert_eq!(config.founders.len(), 1);
+        assert_eq!(config.client_addresses[0].port(), 2379);
+        assert_eq!(config.data_dir, PathBuf::from("default.little-raft"));
+        assert_eq!(config.quota_bytes, 2 << 30);
+        assert_eq!(config.id, config.founders[0].id);
+    }
+
+    #[test]
+    fn ids_are_the_same_for_ever_and_differ_by_token() {
+        let one = config(&[]).unwrap();
+        assert_eq!(
+            one.id,
+            ReplicaId(replica_id("http://localhost:2380", "etcd-cluster").0)
+        );
+        assert_eq!(format!("{:016x}", one.id.0), "ca2a671d4e546bdf");
+        assert_ne!(
+            one.id,
+            config(&["--initial-cluster-token", "other"]).unwrap().id
+        );
+    }
+
+    #[test]
+    fn bad_settings_say_what_is_wrong() {
+        let three = "a=http://h1:2380,b=http://h2:2380";
+        let cases: &[(&[&str], &str)] = &[
+            (
+                &["--initial-cluster", three],
+                "no entry for --name \"default\": it names ",
+            ),
+            (
+                &["--name", "a", "--initial-cluster", three],
+                "has a=http://h1:2380, but --initial-advertise-peer-urls",
+            ),
+            (&["--initial-cluster", "a"], "\"a\" is not of the form"),
+            (
+                &["--initial-cluster", "a=http://h:1,a=http://h:2"],
+                "a is named twice",
+            ),
+            (
+                &[
+                    "--name",
+                    "c",
+                    "--initial-cluster",
+                    "a=http://h:1,b=http://h:1",
+                ],
+                "http://h:1 is named twice",
+            ),
+            (
+                &["--listen-client-urls", "localhost:2379"],
+                "--listen-client-urls: \"localhost:2379\" is not a URL",
+            ),
+            (
+                &["--listen-client-urls", "http://localhost"],
+                "is not a URL",
+            ),
+            (
+                &["--listen-client-urls", "http://localhost:99999"],
+                "is not a URL",
+            ),
+            (
+                &["--listen-client-urls", "https://localhost:2379"],
+                "asks for TLS",
+            ),
+            (
+                &["--listen-peer-urls", "http://h:1,http://h:2"],
+                "names several URLs",
+            ),
+            (&["--election-timeout", "100"], "at least five times"),
+            (
+                &[
+                    "--data-dir",
+                    "/nonexistent/x",
+                    "--initial-cluster-state",
+                    "existing",
+                ],
+                "joining a running cluster",
+            ),
+        ];
+        for (flags, text) in cases {
+            let error = config(flags).map(drop).unwrap_err().to_string();
+            assert!(error.contains(text), "{flags:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! A replica with its API, from start to stop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::api::Api;
+use crate::config::{Config, ConfigError, ServeArgs};
+use crate::engine::Engine;
+use crate::proto::etcdserverpb::Member;
+use crate::store::{Store, StoreError};
+use little_raft::{Replica, StartError, StopReason, Timing};
+
+/// Requests under way get so long when the server stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// A proposal or read waits so long for a leader, and two election timeouts more.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// A storage read on one of them must not hold up the others.
+const RUNTIME_THREADS_MIN: usize = 4;
+
+/// Why serving ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The settings can't be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The store can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The data directory can't be used.
+    #[error("can't use the data directory {path}: {source}")]
+    DataDir {
+        /// Which.
+        path: std::path::PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The port can't be used.
+    #[error(
+        "can't listen on {address} for clients: {source}; choose another with --listen-client-urls"
+    )]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The replica couldn't start.
+    #[error("the replica can't start: {0}")]
+    Start(#[from] StartError),
+    /// The replica can't go on.
+    #[error("the replica stopped: {0}")]
+    Stopped(StopReason),
+    /// The operating system refused.
+    #[error("can't {action}: {source}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl ServeError {
+    /// 2 for bad usage, 3 for damaged data, else 1.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) => ExitCode::from(2),
+            Self::Store(StoreError::Damaged { .. }) => ExitCode::from(3),
+            Self::Start(error) if is_damage(error) => ExitCode::from(3),
+            _ => ExitCode::from(1),
+        }
+    }
+}
+
+/// The library passes a storage's own words on.
+fn is_damage(error: &StartError) -> bool {
+    match error {
+        StartError::Damaged(_) => true,
+        StartError::Storage(error) => error.to_string().contains(" is damaged at byte "),
+        _ => false,
+    }
+}
+
+/// Serves until a signal asks to stop, or the replica can't go on.
+///
+/// # Errors
+/// If it can't start, or broke.
+pub fn serve(args: &ServeArgs) -> Result<(), ServeError> {
+    start_logging(args);
+    let config = Config::new(args)?;
+    let threads =
+        std::thread::available_parallelism().map_or(RUNTIME_THREADS_MIN, |count| count.get());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.max(RUNTIME_THREADS_MIN))
+        .enable_all()
+        .build()
+        .map_err(|source| ServeError::System {
+            action: "start the runtime",
+            source,
+        })?;
+    runtime.block_on(run(config))
+}
+
+fn start_logging(args: &ServeArgs) {
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(args.log_level)
+        .with_writer(io::stderr)
+        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
+    // Another one in this process, in tests, serves as well.
+    drop(subscriber.try_init());
+}
+
+async fn run(config: Config) -> Result<(), ServeError> {
+    let stopping = stop_signal()?;
+    // Ports first: a port in use is the commonest mistake, and should leave no directory behind.
+    let mut listeners = Vec::new();
+    for address in &config.client_addresses {
+        listeners.push(listen(*address).await?);
+    }
+    let api = Arc::new(start(&config)?);
+    tracing::info!(id = %format_args!("{:x}", config.id.0), urls = ?config.client_urls, "serving clients");
+    let failure = serve_all(&api, listeners, stopping).await;
+    // Blocks until all is flushed; nothing else runs here any more.
+    tokio::task::block_in_place(|| api.engine.stop());
+    tracing::info!("stopped");
+    failure.map_or(Ok(()), |reason| Err(ServeError::Stopped(reason)))
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|source| ServeError::Listen { address, source })
+}
+
+fn start(config: &Config) -> Result<Api, ServeError> {
+    std::fs::create_dir_all(&config.data_dir).map_err(|source| ServeError::DataDir {
+        path: config.data_dir.clone(),
+        source,
+    })?;
+    let store = Store::open(&config.data_dir.join("store.redb"))?;
+    let reader = store.reader();
+    let replica = Replica::<Store>::builder(config.id)
+        .members(
+            config
+                .founders
+                .iter()
+                .map(|founder| (founder.id, &founder.peer_address[..])),
+        )
+        .cluster_token(&config.token)
+        .data_dir(config.data_dir.join("raft"))
+        .listen(config.peer_address.to_string())
+        .timing(Timing {
+            heartbeat: config.heartbeat,
+            election: config.election_timeout,
+        })
+        .snapshot_entries(config.snapshot_count)
+        .proposal_timeout(REQUEST_TIMEOUT + 2 * config.election_timeout)
+        .start(store)?;
+    Ok(Api {
+        reader,
+        engine: Engine::new(replica, config.request_bytes_max),
+        cluster: config.cluster,
+        id: config.id,
+        members: members(config),
+        quota_bytes: config.quota_bytes,
+        request_bytes_max: config.request_bytes_max,
+    })
+}
+
+fn members(config: &Config) -> Vec<Member> {
+    let member = |founder: &crate::config::Founder| Member {
+        id: founder.id.0,
+        name: founder.name.clone(),
+        peer_ur_ls: vec![founder.peer_url.clone()],
+        client_ur_ls: if founder.id == config.id {
+            config.client_urls.clone()
+        } else {
+            Vec::new()
+        },
+        is_learner: false,
+    };
+    config.founders.iter().map(member).collect()
+}
+
+/// Serves until told to stop, or until the replica has ended by itself: then it returns why.
+async fn serve_all(
+    api: &Arc<Api>,
+    listeners: Vec<TcpListener>,
+    mut stopping: watch::Receiver<bool>,
+) -> Option<StopReason> {
+    let (stop_servers, _) = watch::channel(false);
+    let mut servers = JoinSet::new();
+    for listener in listeners {
+        let routes = Routes::from(Arc::clone(api).router());
+        let mut stop = stop_servers.subscribe();
+        let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        servers.spawn(
+            Server::builder()
+                .accept_http1(true)
+                .add_routes(routes)
+                .serve_with_incoming_shutdown(incoming, stopped),
+        );
+    }
+    let failure = tokio::select! {
+        _ = stopping.wait_for(|stop| *stop) => None,
+        reason = api.engine.ended() => Some(reason),
+    };
+    tracing::info!("stopping");
+    stop_servers.send_replace(true);
+    let finished = async { while servers.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_TIMEOUT, finished).await.is_err() {
+        tracing::warn!("some requests were cut off");
+    }
+    failure
+}
+
+fn stop_signal() -> Result<watch::Receiver<bool>, ServeError> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let failed = |source| ServeError::System {
+        action: "listen for signals",
+        source,
+    };
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        sender.send_replace(true);
+        // Whoever asks twice means it.
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::exit(1);
+    });
+    Ok(receiver)
+}

@@ -1,0 +1,172 @@
+//! Servers as real processes, for the tests beside this.
+
+#![allow(dead_code)] // each test uses its part
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use little_raft_server::proto::etcdserverpb::kv_client::KvClient;
+use tonic::transport::Channel;
+
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A folder that goes away with its owner.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("little-raft-server-{}-{count}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).expect("the temporary directory is writable");
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// A port that was free just now.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// A server that is killed with its owner.
+pub struct Server {
+    pub child: Child,
+    pub client_url: String,
+    pub folder: Folder,
+    program: PathBuf,
+    args: Vec<String>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Server {
+    pub fn ours() -> Self {
+        Self::ours_with(&[])
+    }
+
+    pub fn ours_with(flags: &[&str]) -> Self {
+        let program = Path::new(env!("CARGO_BIN_EXE_little-raft"));
+        Self::start(program, &[&["serve"], flags].concat())
+    }
+
+    pub fn etcd(program: &Path) -> Self {
+        Self::start(program, &["--log-level", "error"])
+    }
+
+    fn start(program: &Path, first: &[&str]) -> Self {
+        let peer_url = format!("http://127.0.0.1:{}", free_port());
+        Self::start_member(program, first, &peer_url, &format!("default={peer_url}"))
+    }
+
+    fn start_member(program: &Path, first: &[&str], peer_url: &str, cluster: &str) -> Self {
+        let folder = Folder::new();
+        let client_url = format!("http://127.0.0.1:{}", free_port());
+        let data_dir = folder.0.join("data").display().to_string();
+        let flags = [
+            ["--listen-client-urls", &client_url],
+            ["--advertise-client-urls", &client_url],
+            ["--listen-peer-urls", peer_url],
+            ["--initial-advertise-peer-urls", peer_url],
+            ["--initial-cluster", cluster],
+            ["--data-dir", &data_dir],
+        ];
+        let args: Vec<String> = first
+            .iter()
+            .copied()
+            .chain(flags.into_iter().flatten())
+            .map(Into::into)
+            .collect();
+        Self {
+            child: spawn(program, &args),
+            client_url,
+            folder,
+            program: program.into(),
+            args,
+        }
+    }
+
+    /// Three of ours that know each other.
+    pub fn three() -> Vec<Self> {
+        Self::three_with(&[])
+    }
+
+    /// Three of ours with these flags.
+    pub fn three_with(flags: &[&str]) -> Vec<Self> {
+        let peers: Vec<String> = (0..3)
+            .map(|_| format!("http://127.0.0.1:{}", free_port()))
+            .collect();
+        let founders: Vec<String> = peers
+            .iter()
+            .enumerate()
+            .map(|(n, url)| format!("m{n}={url}"))
+            .collect();
+        let cluster = founders.join(",");
+        let program = Path::new(env!("CARGO_BIN_EXE_little-raft"));
+        let one = |(n, peer_url): (usize, &String)| {
+            let name = format!("m{n}");
+            let first = [&["serve", "--name", &name], flags].concat();
+            Self::start_member(program, &first, peer_url, &cluster)
+        };
+        peers.iter().enumerate().map(one).collect()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it can be waited for");
+    }
+
+    /// The whole command line behind the program's name.
+    pub fn args(&self) -> Vec<String> {
+        self.args.clone()
+    }
+
+    /// Starts it again after it ended.
+    pub fn restart(&mut self) {
+        self.child = spawn(&self.program, &self.args);
+    }
+
+    /// Connects as soon as the server answers.
+    pub async fn channel(&self) -> Channel {
+        let endpoint = Channel::from_shared(self.client_url.clone()).expect("it is a URL");
+        let start = Instant::now();
+        loop {
+            match endpoint.connect().await {
+                Ok(channel) => return channel,
+                Err(error) if start.elapsed() > START_TIMEOUT => {
+                    panic!("{}: {error}", self.client_url)
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    pub async fn kv(&self) -> KvClient<Channel> {
+        KvClient::new(self.channel().await).max_decoding_message_size(usize::MAX)
+    }
+}
+
+fn spawn(program: &Path, args: &[String]) -> Child {
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.spawn().expect("the program starts")
+}

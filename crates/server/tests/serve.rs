@@ -1,0 +1,351 @@
+//! The program as a process: bad input, signals, limits, and what isn't there.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use common::{Folder, Server, free_port};
+use little_raft_server::proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest};
+use tonic::Code;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_little-raft");
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+fn run(args: &[&str]) -> Output {
+    let output = Command::new(PROGRAM)
+        .args(args)
+        .stdin(Stdio::null())
+        .output();
+    output.expect("the program starts")
+}
+
+fn fails(args: &[&str], code: i32, text: &str) {
+    let output = run(args);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains(text), "{args:?}: {stderr}");
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
+}
+
+fn http(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("the server listens");
+    stream
+        .set_read_timeout(Some(TIMEOUT))
+        .expect("a timeout can be set");
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+    )
+    .expect("it is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+    runtime.block_on(future)
+}
+
+fn put(key: &str, bytes: usize) -> PutRequest {
+    PutRequest {
+        key: Bytes::from(key.to_owned()),
+        value: vec![b'x'; bytes].into(),
+        ..PutRequest::default()
+    }
+}
+
+impl Server {
+    fn address(&self) -> &str {
+        self.client_url.trim_start_matches("http://")
+    }
+
+    fn data_dir(&self) -> String {
+        self.folder.0.join("data").display().to_string()
+    }
+
+    fn terminate(&mut self) -> Option<i32> {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &id]).status();
+        assert!(sent.expect("kill starts").success());
+        let start = Instant::now();
+        while start.elapsed() < TIMEOUT {
+            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it didn't stop");
+    }
+}
+
+#[test]
+fn a_port_in_use_and_a_locked_directory_are_refused() {
+    let server = Server::ours();
+    block_on(server.kv());
+    let folder = Folder::new();
+    let fresh = folder.0.join("data").display().to_string();
+    let args = [
+        "serve",
+        "--data-dir",
+        &fresh,
+        "--listen-client-urls",
+        &server.client_url,
+    ];
+    fails(&args, 1, "Address already in use");
+    assert!(!folder.0.join("data").exists(), "nothing is left behind");
+    let (client, peer) = (
+        format!("http://127.0.0.1:{}", free_port()),
+        format!("http://127.0.0.1:{}", free_port()),
+    );
+    let data = server.data_dir();
+    let args = [
+        "serve",
+        "--data-dir",
+        &data,
+        "--listen-client-urls",
+        &client,
+        "--listen-peer-urls",
+        &peer,
+    ];
+    let args = [&args[..], &["--initial-advertise-peer-urls", &peer]].concat();
+    fails(&args, 1, "in use by another process");
+}
+
+#[test]
+fn bad_usage_exits_with_2() {
+    fails(
+        &["serve", "--listen-client-urls", "localhost"],
+        2,
+        "is not a URL like",
+    );
+    fails(&["serve", "--data-dri", "x"], 2, "--data-dir");
+    fails(
+        &["serve", "--name", "a", "--initial-cluster", "b=http://h:1"],
+        2,
+        "no entry for --name \"a\"",
+    );
+    fails(&["get"], 2, "<KEY>");
+    fails(&["get", "a", "-w", "table"], 1, "no endpoint answers");
+}
+
+#[test]
+fn an_unwritable_directory_is_named() {
+    let folder = Folder::new();
+    let file = folder.0.join("file");
+    std::fs::write(&file, "in the way").expect("it can be written");
+    let (client, inside) = (
+        format!("http://127.0.0.1:{}", free_port()),
+        file.join("data").display().to_string(),
+    );
+    fails(
+        &[
+            "serve",
+            "--listen-client-urls",
+            &client,
+            "--data-dir",
+            &inside,
+        ],
+        1,
+        &inside,
+    );
+}
+
+#[test]
+fn the_environment_names_flags_ours_first() {
+    let bad = |ours: Option<&str>, etcds: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.arg("serve").env("ETCD_LISTEN_CLIENT_URLS", etcds);
+        if let Some(ours) = ours {
+            command.env("LITTLE_RAFT_LISTEN_CLIENT_URLS", ours);
+        }
+        let output = command.output().expect("the program starts");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert!(bad(None, "etcds").contains("\"etcds\" is not a URL"));
+    assert!(bad(Some("ours"), "etcds").contains("\"ours\" is not a URL"));
+}
+
+#[test]
+fn a_signal_stops_it_in_order_and_the_data_is_there_again() {
+    let mut server = Server::ours();
+    block_on(async {
+        server
+            .kv()
+            .await
+            .put(put("key", 3))
+            .await
+            .expect("it is put")
+    });
+    assert_eq!(server.terminate(), Some(0));
+    server.restart();
+    let answer = block_on(async {
+        let request = RangeRequest {
+            key: Bytes::from_static(b"key"),
+            ..RangeRequest::default()
+        };
+        server
+            .kv()
+            .await
+            .range(request)
+            .await
+            .expect("it answers")
+            .into_inner()
+    });
+    assert_eq!(answer.kvs[0].value, "xxx");
+}
+
+#[test]
+fn a_damaged_store_exits_with_3() {
+    let mut server = Server::ours();
+    block_on(async {
+        server
+            .kv()
+            .await
+            .put(put("key", 3000))
+            .await
+            .expect("it is put")
+    });
+    assert_eq!(server.terminate(), Some(0));
+    let path = server.folder.0.join("data/store.redb");
+    let mut stored = std::fs::read(&path).expect("the store is there");
+    let needle = [b'x'; 100];
+    let places: Vec<usize> = (0..stored.len() - 100)
+        .filter(|at| stored[*at..*at + 100] == needle)
+        .collect();
+    assert!(!places.is_empty());
+    places.iter().for_each(|at| stored[*at] ^= 1);
+    std::fs::write(&path, stored).expect("it can be written");
+    let args = server.args();
+    let args: Vec<&str> = args.iter().map(|arg| &arg[..]).collect();
+    fails(&args, 3, "damaged");
+}
+
+#[test]
+fn at_the_quota_writes_are_refused_and_the_rest_goes_on() {
+    let server = Server::ours_with(&["--quota-backend-bytes", "100000"]);
+    block_on(async {
+        let mut kv = server.kv().await;
+        let mut refused = None;
+        for n in 0..20 {
+            if let Err(status) = kv.put(put(&format!("key{n}"), 10_000)).await {
+                refused = Some(status);
+                break;
+            }
+        }
+        let refused = refused.expect("20 times 10 kB don't fit into 100 kB");
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert_eq!(
+            refused.message(),
+            "etcdserver: mvcc: database space exceeded"
+        );
+        let all = |key: &'static [u8]| (Bytes::from_static(key), Bytes::from_static(&[0]));
+        let (key, range_end) = all(b"key");
+        let range = RangeRequest {
+            key,
+            range_end,
+            count_only: true,
+            ..RangeRequest::default()
+        };
+        assert!(
+            kv.range(range)
+                .await
+                .expect("reads go on")
+                .into_inner()
+                .count
+                > 5
+        );
+        let (key, range_end) = all(b"key");
+        let deleted = kv
+            .delete_range(DeleteRangeRequest {
+                key,
+                range_end,
+                prev_kv: false,
+            })
+            .await;
+        let revision = deleted
+            .expect("deletes go on")
+            .into_inner()
+            .header
+            .expect("it has one")
+            .revision;
+        let compact = little_raft_server::proto::etcdserverpb::CompactionRequest {
+            revision,
+            physical: true,
+        };
+        kv.compact(compact).await.expect("compactions go on");
+        kv.put(put("key", 10_000))
+            .await
+            .expect("there is room again");
+    });
+}
+
+#[test]
+fn http_pages_and_missing_parts_answer() {
+    let server = Server::ours();
+    block_on(server.kv());
+    let health = http(server.address(), "/health");
+    assert!(
+        health.starts_with("HTTP/1.1 200") && health.ends_with(r#"{"health":"true","reason":""}"#),
+        "{health}"
+    );
+    let version = http(server.address(), "/version");
+    assert!(
+        version.contains(r#""etcdserver":"3.6.0","etcdcluster":"3.6.0""#),
+        "{version}"
+    );
+    assert!(http(server.address(), "/nothing").starts_with("HTTP/1.1 404"));
+    let status = block_on(async {
+        let path =
+            tonic::codegen::http::uri::PathAndQuery::from_static("/etcdserverpb.Lease/LeaseGrant");
+        let mut client = tonic::client::Grpc::new(server.channel().await);
+        client.ready().await.expect("it is connected");
+        let codec = tonic_prost::ProstCodec::<PutRequest, PutRequest>::default();
+        client
+            .unary(tonic::Request::new(put("a", 1)), path, codec)
+            .await
+            .expect_err("it isn't built")
+    });
+    assert_eq!(status.code(), Code::Unimplemented);
+    assert!(
+        status
+            .message()
+            .starts_with("etcdserverpb.Lease.LeaseGrant is not built yet"),
+        "{status}"
+    );
+}
+
+#[test]
+fn garbage_on_the_client_port_harms_nobody() {
+    let server = Server::ours();
+    block_on(async {
+        let mut kv = server.kv().await;
+        let mut idle = Vec::new();
+        for garbage in [
+            &b"\0\xff\x13garbage\r\n\r\n"[..],
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff",
+            b"GET /hea",
+        ] {
+            let mut stream = TcpStream::connect(server.address()).expect("the server listens");
+            stream.write_all(garbage).expect("it is sent");
+            idle.push(stream);
+        }
+        kv.put(put("key", 1))
+            .await
+            .expect("it is put in spite of them");
+    });
+}
+
+#[test]
+fn the_client_fails_over_between_endpoints() {
+    let server = Server::ours();
+    block_on(server.kv());
+    let endpoints = format!("127.0.0.1:{},{}", free_port(), server.address());
+    let put = run(&["--endpoints", &endpoints, "put", "key", "value"]);
+    assert_eq!(String::from_utf8_lossy(&put.stdout), "OK\n");
+    let get = run(&["get", "key", "--endpoints", &endpoints]);
+    assert_eq!(String::from_utf8_lossy(&get.stdout), "key\nvalue\n");
+}
