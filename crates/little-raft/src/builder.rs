@@ -33,6 +33,10 @@ pub struct Builder {
     applier: ApplierConfig,
     storage: Option<Box<dyn Storage>>,
     cluster: Option<Box<dyn Cluster>>,
+    #[expect(
+        clippy::type_complexity,
+        reason = "used once; a name would say no more"
+    )]
     adjust: Option<Box<dyn FnOnce(&mut Config) + Send>>,
 }
 

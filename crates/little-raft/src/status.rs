@@ -56,6 +56,10 @@ pub struct StatusWatch {
 
 impl StatusWatch {
     /// The status after the next change; the first time, the status as it is.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it gives a future, and never ends an iteration"
+    )]
     pub fn next(&mut self) -> Pending<Status, WatchEnded> {
         let (answer, pending) = Answer::new();
         let mut inner = self.board.lock();

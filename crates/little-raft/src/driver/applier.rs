@@ -33,6 +33,10 @@ pub struct Applier<M: StateMachine> {
     since_bytes: usize,
     saving: bool,
     /// Reused from batch to batch.
+    #[expect(
+        clippy::type_complexity,
+        reason = "used once; a name would say no more"
+    )]
     responses: Vec<(Answer<M::Response, ProposeError>, M::Response)>,
 }
 

@@ -240,3 +240,75 @@ impl<R> Proposals<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pending::Pending;
+
+    fn forwarded(waits: &mut Proposals<u8>) -> (u64, Pending<u8, ProposeError>) {
+        let (answer, pending) = Answer::new();
+        let ticket = waits.next_ticket();
+        waits.ask(ticket, Proposal::new(Bytes::new(), answer));
+        (ticket, pending)
+    }
+
+    fn learn(waits: &mut Proposals<u8>, ticket: u64, position: Position) {
+        let proposal = waits.answered(ticket).expect("it is open");
+        let mut endings = Vec::new();
+        waits.place(position, proposal.answer, &mut endings);
+        endings
+            .into_iter()
+            .for_each(|(answer, outcome)| answer.send(outcome));
+    }
+
+    fn apply(waits: &mut Proposals<u8>, keep: Option<u64>, kept: Vec<(Position, u8)>, index: u64) {
+        let mut endings = Vec::new();
+        let applied = Applied {
+            index,
+            keep,
+            kept,
+            durable: None,
+        };
+        waits.applied(applied, &mut endings);
+        endings
+            .into_iter()
+            .for_each(|(answer, outcome)| answer.send(outcome));
+    }
+
+    /// P55: who waits is known by index and term, also when the entry was applied before its position was learned.
+    #[test]
+    fn a_position_learned_late_finds_its_own_response() {
+        let (first, second) = (Position::new(1, 2), Position::new(2, 2));
+        let mut waits = Proposals::new(0);
+        let (mine, answered) = forwarded(&mut waits);
+        let (other, replaced) = forwarded(&mut waits);
+        let (late, in_flight) = forwarded(&mut waits);
+        let keep = waits.keep_for();
+        assert!(waits.hand_over(2).is_empty());
+        learn(&mut waits, late, second);
+        apply(&mut waits, keep, vec![(first, 7), (second, 8)], 2);
+        assert_eq!(in_flight.wait(), Ok(8));
+        learn(&mut waits, other, Position::new(1, 1));
+        assert_eq!(replaced.wait(), Err(ProposeError::NotApplied));
+        learn(&mut waits, mine, first);
+        assert_eq!(answered.wait(), Ok(7));
+    }
+
+    #[test]
+    fn what_a_snapshot_covers_and_what_nobody_answers_is_unknown() {
+        let mut waits = Proposals::<u8>::new(0);
+        let (ticket, covered) = forwarded(&mut waits);
+        learn(&mut waits, ticket, Position::new(3, 1));
+        let mut endings = Vec::new();
+        waits.overtaken(5, &mut endings);
+        let (_, expired) = forwarded(&mut waits);
+        waits.expire(u64::MAX, &mut endings);
+        endings
+            .into_iter()
+            .for_each(|(answer, outcome)| answer.send(outcome));
+        assert_eq!(covered.wait(), Err(ProposeError::Unknown));
+        assert_eq!(expired.wait(), Err(ProposeError::Unknown));
+        assert_eq!(waits.open(), 0);
+    }
+}

@@ -23,6 +23,8 @@ pub(crate) struct Core<M: StateMachine> {
     /// Taken from the queue, or made by ourselves, and not stepped yet.
     pub(super) batch: VecDeque<Event<M>>,
     now: Now,
+    wall_read: u64,
+    wall_read_at: u64,
     /// For how many slices due deadlines have waited for queued input.
     postponed: usize,
 }
@@ -46,6 +48,8 @@ impl Immediate {
 
 /// Due deadlines wait for queued input, but not for ever.
 const POSTPONED_MAX: usize = 16;
+/// How old the wall clock's last reading may be, in nanoseconds.
+const WALL_EVERY: u64 = 1_000_000;
 /// How long to wait before a full storage is tried again.
 pub(super) const RETRY_FULL: Duration = Duration::from_millis(200);
 
@@ -57,6 +61,8 @@ impl<M: StateMachine> Core<M> {
             immediate,
             batch: VecDeque::new(),
             now: Now::default(),
+            wall_read: 0,
+            wall_read_at: 0,
             postponed: 0,
         }
     }
@@ -64,8 +70,10 @@ impl<M: StateMachine> Core<M> {
     /// Steps what is in the batch. Deadlines come after it, and after what was queued with it: a process that was
     /// paused must not elect itself out of its backlog.
     pub(super) fn step_all(&mut self, more_waits: bool) {
-        self.now.wall = timer::wall();
         let mut batch = std::mem::take(&mut self.batch);
+        if batch.is_empty() {
+            self.read_clock();
+        }
         for event in batch.drain(..) {
             self.read_clock();
             match event {
@@ -75,7 +83,6 @@ impl<M: StateMachine> Core<M> {
             }
         }
         self.batch = batch;
-        self.read_clock();
         if self.engine.deadline() > self.now.monotonic {
             self.postponed = 0;
         } else if more_waits && self.postponed < POSTPONED_MAX {
@@ -114,6 +121,13 @@ impl<M: StateMachine> Core<M> {
 
     fn read_clock(&mut self) {
         self.now.monotonic = self.now.monotonic.max(timer::monotonic());
+        // The wall clock is a stamp only: it is looked at now and then, and goes on by the other clock between.
+        let since = self.now.monotonic - self.wall_read_at;
+        if since > WALL_EVERY {
+            self.wall_read_at = self.now.monotonic;
+            self.wall_read = timer::wall();
+        }
+        self.now.wall = self.wall_read + (self.now.monotonic - self.wall_read_at);
     }
 
     fn remember(

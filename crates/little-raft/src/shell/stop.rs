@@ -107,6 +107,7 @@ impl<M: StateMachine> Shell<M> {
         }
     }
 
+    #[expect(clippy::type_complexity, reason = "what `Combine::close` gives")]
     fn end(
         self: &Arc<Self>,
         reason: StopReason,
