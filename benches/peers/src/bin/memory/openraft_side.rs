@@ -66,8 +66,9 @@ pub struct Group {
 impl Group {
     pub async fn start() -> Self {
         let config = Config {
-            election_timeout_min: 200,
-            election_timeout_max: 2000,
+            // Ten times as long as there: on two busy cores it loses its leader otherwise.
+            election_timeout_min: 2000,
+            election_timeout_max: 4000,
             purge_batch_size: 1024,
             max_payload_entries: 1024,
             ..Config::default()
