@@ -96,6 +96,10 @@ impl Group {
         replicas[0].initialize(members).await.expect("it is new");
         let wait = replicas[0].wait(Some(Duration::from_secs(20)));
         wait.current_leader(0, "it leads").await.expect("in time");
+        // It takes writes once a majority has answered it.
+        while replicas[0].client_write(Nothing).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         Self { replicas }
     }
 
