@@ -1,7 +1,10 @@
 //! Three replicas in one process, all in memory, empty commands, each client waiting for its write: the work of
 //! openraft's own `minimal` benchmark, for openraft and for us in turn.
 //!
-//! `memory [--rounds 5] [--seconds 2] [--only ours|openraft] [--json]`
+//! Clients are tasks of one runtime on both sides. openraft's tasks run in that same runtime, which suits it best on
+//! few cores, or with `--own-runtime` as in its own benchmark: in one of 16 threads, and clients in another of one.
+//!
+//! `memory [--rounds 5] [--seconds 2] [--own-runtime] [--only ours|openraft] [--json]`
 
 mod openraft_side;
 mod our_side;
@@ -10,7 +13,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use little_raft_benches::{Bound, Options, Report, Spread};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 /// Clients, and how many times openraft's rate is wanted with so many.
 const BARS: [(u64, f64); 3] = [(1, 20.0), (64, 4.0), (4096, 2.0)];
@@ -21,16 +24,16 @@ fn main() -> ExitCode {
     let time = Duration::from_secs_f64(options.or("--seconds", 2.0));
     let only: Option<String> = options.find("--only");
     let runs = |side: &str| only.as_ref().is_none_or(|only| only == side);
-    let runtime = Runtime::new().expect("the runtime starts");
+    let runtimes = Runtimes::start(options.has("--own-runtime"));
     let mut report = Report::new("memory", &options);
     for (clients, bar) in BARS {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             if runs("openraft") {
-                theirs.push(runtime.block_on(measure_openraft(clients, time)));
+                theirs.push(measure_openraft(&runtimes, clients, time));
             }
             if runs("ours") {
-                ours.push(runtime.block_on(measure_ours(clients, time)));
+                ours.push(runtimes.clients.block_on(measure_ours(clients, time)));
             }
         }
         let name = |what: &str| format!("{clients} clients: {what}");
@@ -47,10 +50,33 @@ fn main() -> ExitCode {
     report.finish()
 }
 
-async fn measure_openraft(clients: u64, time: Duration) -> f64 {
-    let group = openraft_side::Group::start().await;
-    let rate = rate(clients, time, group.leader()).await;
-    group.stop().await;
+struct Runtimes {
+    clients: Runtime,
+    /// openraft's own, if it is not the clients'.
+    openraft: Option<Runtime>,
+}
+
+impl Runtimes {
+    fn start(own: bool) -> Self {
+        let of = |threads: Option<usize>| {
+            let mut builder = Builder::new_multi_thread();
+            threads.map(|count| builder.worker_threads(count));
+            builder.enable_all().build().expect("a runtime starts")
+        };
+        Self {
+            clients: of(own.then_some(1)),
+            openraft: own.then(|| of(Some(16))),
+        }
+    }
+}
+
+fn measure_openraft(runtimes: &Runtimes, clients: u64, time: Duration) -> f64 {
+    let own = runtimes.openraft.as_ref().unwrap_or(&runtimes.clients);
+    let group = own.block_on(openraft_side::Group::start());
+    let rate = runtimes
+        .clients
+        .block_on(rate(clients, time, group.leader()));
+    own.block_on(group.stop());
     rate
 }
 
