@@ -286,8 +286,8 @@ fn at_the_quota_writes_are_refused_and_the_rest_goes_on() {
 #[test]
 fn http_pages_and_missing_parts_answer() {
     let server = Server::ours();
-    // Healthy is who has a leader; a write waits for one.
-    block_on(async { server.kv().await.put(put("a", 1)).await }).expect("it is written");
+    // Healthy is who has a leader, and a write needs one.
+    block_on(async { server.kv().await.put(put("key", 1)).await }).expect("it is put");
     let health = http(server.address(), "/health");
     assert!(
         health.starts_with("HTTP/1.1 200") && health.ends_with(r#"{"health":"true","reason":""}"#),
