@@ -26,7 +26,8 @@ pub struct Config {
     pub message_bytes_max: usize,
     /// So many bytes of entries may be on their way to a follower.
     pub in_flight_bytes_max: usize,
-    /// So many messages with entries may be on their way to a follower.
+    /// So many messages with entries may be on their way to a follower. Few, so that what is proposed meanwhile
+    /// leaves together in the next one.
     pub in_flight_messages_max: usize,
     /// A leader refuses proposals while so many bytes of entries are not committed.
     pub uncommitted_bytes_max: usize,
@@ -49,7 +50,7 @@ impl Config {
             seed: identity.incarnation,
             message_bytes_max: 256 << 10,
             in_flight_bytes_max: 4 << 20,
-            in_flight_messages_max: 256,
+            in_flight_messages_max: 8,
             uncommitted_bytes_max: 64 << 20,
             cache_bytes_max: 32 << 20,
             apply_bytes_max: 4 << 20,

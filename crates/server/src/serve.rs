@@ -99,7 +99,7 @@ fn is_damage(error: &StartError) -> bool {
 pub fn serve(args: &ServeArgs) -> Result<(), ServeError> {
     start_logging(args);
     if args.exit_with_stdin {
-        std::thread::spawn(exit_with_stdin);
+        end_with_parent();
     }
     let config = Config::new(args)?;
     let threads =
@@ -116,9 +116,16 @@ pub fn serve(args: &ServeArgs) -> Result<(), ServeError> {
 }
 
 /// Even a parent killed with SIGKILL closes its end of the pipe. As with SIGKILL, nothing acknowledged is lost.
-fn exit_with_stdin() {
-    drop(io::copy(&mut io::stdin(), &mut io::sink()));
-    std::process::exit(0);
+fn end_with_parent() {
+    // A paused process notices no pipe; the kernel can end it all the same. Where it can't, the pipe must do.
+    #[cfg(target_os = "linux")]
+    drop(rustix::process::set_parent_process_death_signal(Some(
+        rustix::process::Signal::KILL,
+    )));
+    std::thread::spawn(|| {
+        drop(io::copy(&mut io::stdin(), &mut io::sink()));
+        std::process::exit(0);
+    });
 }
 
 fn start_logging(args: &ServeArgs) {
