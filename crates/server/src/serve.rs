@@ -119,9 +119,10 @@ pub fn serve(args: &ServeArgs) -> Result<(), ServeError> {
 fn end_with_parent() {
     // A paused process notices no pipe; the kernel can end it all the same. Where it can't, the pipe must do.
     #[cfg(target_os = "linux")]
-    drop(rustix::process::set_parent_process_death_signal(Some(
-        rustix::process::Signal::KILL,
-    )));
+    {
+        use rustix::process::{Signal, set_parent_process_death_signal};
+        let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    }
     std::thread::spawn(|| {
         drop(io::copy(&mut io::stdin(), &mut io::sink()));
         std::process::exit(0);
