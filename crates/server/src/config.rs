@@ -14,7 +14,7 @@ pub struct ServeArgs {
     /// This replica's name.
     #[arg(long, default_value = "default")]
     pub name: String,
-    /// Where it keeps its data [default: <name>.little-raft]
+    /// Where it keeps its data [default: NAME.little-raft]
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
     /// URLs to listen on for clients, separated by commas.

@@ -2,7 +2,7 @@
 //!
 //! The log is the store's journal. Applying changes memory only: the index and the newest records. A thread of the
 //! store's own writes those to the file later, many at once, together with how far the log they come from was applied
-//! ([`Point`](disk::Point)). After a crash the file is a little behind, and the log from there on is applied again.
+//! ([`Point`]). After a crash the file is a little behind, and the log from there on is applied again.
 //!
 //! Reads don't go through the applier. They take what they need from the index under a short lock, together with a
 //! view of the file, and read values without it.
