@@ -67,12 +67,9 @@ impl Raft {
         match (&self.part, self.leader) {
             // Rule 8: before it has committed in its own term, a leader doesn't know what is committed.
             (Part::Leader(leading), _) if is_due && self.hard.committed >= leading.began_at => {
-                let peers: Vec<ReplicaId> = leading.progress.keys().copied().collect();
                 self.begin_asking();
                 self.reads.index = self.hard.committed;
-                peers
-                    .into_iter()
-                    .for_each(|peer| self.send_append(peer, Vec::new()));
+                self.for_each_follower(|raft, peer| raft.send_append(peer, Vec::new()));
                 self.serve_confirmed_reads();
             }
             (Part::Follower, Some(leader)) if is_due || self.reads.again => {

@@ -5,6 +5,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use bytes::Bytes;
 
@@ -150,13 +151,28 @@ impl Raft {
 
     /// Sends every follower what it lacks and may be sent.
     pub(crate) fn replicate(&mut self) {
-        let Part::Leader(leading) = &self.part else {
-            return;
-        };
-        let peers: Vec<ReplicaId> = leading.progress.keys().copied().collect();
-        for peer in peers {
-            self.replicate_to(peer);
-            self.tell_committed(peer);
+        self.for_each_follower(|raft, peer| {
+            raft.replicate_to(peer);
+            raft.tell_committed(peer);
+        });
+    }
+
+    /// In the order of their ids; of nobody, unless we lead.
+    pub(crate) fn for_each_follower(&mut self, mut each: impl FnMut(&mut Self, ReplicaId)) {
+        let mut from = Bound::Unbounded;
+        while let Some(peer) = self.next_follower(from) {
+            each(self, peer);
+            from = Bound::Excluded(peer);
+        }
+    }
+
+    fn next_follower(&self, from: Bound<ReplicaId>) -> Option<ReplicaId> {
+        match &self.part {
+            Part::Leader(leading) => {
+                let mut rest = leading.progress.range((from, Bound::Unbounded));
+                rest.next().map(|(&peer, _)| peer)
+            }
+            Part::Follower | Part::Campaigner(_) => None,
         }
     }
 
@@ -435,13 +451,7 @@ impl Raft {
         }
         self.give_up_transfer();
         self.watch_transfers();
-        let Part::Leader(leading) = &self.part else {
-            return;
-        };
-        let peers: Vec<ReplicaId> = leading.progress.keys().copied().collect();
-        peers
-            .into_iter()
-            .for_each(|peer| self.send_append(peer, Vec::new()));
+        self.for_each_follower(|raft, peer| raft.send_append(peer, Vec::new()));
         self.schedule_beat();
     }
 

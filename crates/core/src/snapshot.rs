@@ -107,13 +107,7 @@ impl Raft {
     }
 
     pub(crate) fn drop_transfers(&mut self) {
-        let Part::Leader(leading) = &self.part else {
-            return;
-        };
-        let peers: Vec<ReplicaId> = leading.progress.keys().copied().collect();
-        peers
-            .into_iter()
-            .for_each(|peer| self.end_transfer_to(peer));
+        self.for_each_follower(Self::end_transfer_to);
     }
 
     /// Sends a piece again whose answer is late, and gives up a transfer that has stopped.
