@@ -72,46 +72,27 @@ pub trait Codec: Sized {
     }
 }
 
-fn need(input: &Bytes, bytes: usize, what: &'static str) -> Result<(), DecodeError> {
-    if input.len() < bytes {
-        Err(DecodeError::Short(what))
-    } else {
-        Ok(())
-    }
-}
-
 pub(crate) fn unknown<T>(what: &'static str, value: impl Into<u64>) -> Result<T, DecodeError> {
     Err(DecodeError::Unknown(what, value.into()))
 }
 
-impl Codec for u8 {
-    fn encode(&self, out: &mut BytesMut) {
-        out.put_u8(*self);
-    }
-    fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
-        need(input, 1, "a byte")?;
-        Ok(input.get_u8())
-    }
+macro_rules! codec_number {
+    ($($number:ty: $put:ident $take:ident;)*) => {$(
+        impl Codec for $number {
+            fn encode(&self, out: &mut BytesMut) {
+                out.$put(*self);
+            }
+            fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
+                input.$take().or(Err(DecodeError::Short("a number")))
+            }
+        }
+    )*};
 }
 
-impl Codec for u32 {
-    fn encode(&self, out: &mut BytesMut) {
-        out.put_u32_le(*self);
-    }
-    fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
-        need(input, 4, "a number")?;
-        Ok(input.get_u32_le())
-    }
-}
-
-impl Codec for u64 {
-    fn encode(&self, out: &mut BytesMut) {
-        out.put_u64_le(*self);
-    }
-    fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
-        need(input, 8, "a number")?;
-        Ok(input.get_u64_le())
-    }
+codec_number! {
+    u8: put_u8 try_get_u8;
+    u32: put_u32_le try_get_u32_le;
+    u64: put_u64_le try_get_u64_le;
 }
 
 impl Codec for bool {
@@ -129,13 +110,14 @@ impl Codec for bool {
 
 impl Codec for Bytes {
     fn encode(&self, out: &mut BytesMut) {
-        let length = u32::try_from(self.len()).expect("payload limits are far below 4 GiB");
-        length.encode(out);
+        (self.len() as u32).encode(out);
         out.extend_from_slice(self);
     }
     fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
         let length = u32::decode(input)? as usize;
-        need(input, length, "a payload")?;
+        if input.len() < length {
+            return Err(DecodeError::Short("a payload"));
+        }
         Ok(input.split_to(length))
     }
 }
@@ -153,16 +135,10 @@ impl Codec for String {
 impl<T: Codec> Codec for Option<T> {
     fn encode(&self, out: &mut BytesMut) {
         self.is_some().encode(out);
-        if let Some(value) = self {
-            value.encode(out);
-        }
+        self.iter().for_each(|value| value.encode(out));
     }
     fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
-        Ok(if bool::decode(input)? {
-            Some(T::decode(input)?)
-        } else {
-            None
-        })
+        bool::decode(input)?.then(|| T::decode(input)).transpose()
     }
 }
 
@@ -172,24 +148,24 @@ impl<T: Codec> Codec for Vec<T> {
         self.iter().for_each(|item| item.encode(out));
     }
     fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
-        let count = u32::decode(input)?;
         // Grown as items prove to be there: a count from outside reserves nothing.
-        let mut items = Vec::new();
-        for _ in 0..count {
-            items.push(T::decode(input)?);
-        }
-        Ok(items)
+        (0..u32::decode(input)?).map(|_| T::decode(input)).collect()
     }
 }
 
-/// Implements [`Codec`] for a struct whose fields follow each other in the given order.
+/// Implements [`Codec`] for a struct whose fields follow each other in the given order, perhaps after a version.
 macro_rules! codec_struct {
-    ($($name:ident { $($field:ident),* $(,)? })*) => {$(
+    ($($name:ident $(after $version:path)? { $($field:ident),* $(,)? })*) => {$(
         impl $crate::Codec for $name {
             fn encode(&self, out: &mut bytes::BytesMut) {
+                $(u8::encode(&$version, out);)?
                 $($crate::Codec::encode(&self.$field, out);)*
             }
             fn decode(input: &mut bytes::Bytes) -> Result<Self, $crate::DecodeError> {
+                $(match u8::decode(input)? {
+                    version if version == $version => {}
+                    other => return $crate::codec::unknown("message version", other),
+                })?
                 $(let $field = $crate::Codec::decode(input)?;)*
                 Ok(Self { $($field),* })
             }
@@ -198,17 +174,28 @@ macro_rules! codec_struct {
 }
 pub(crate) use codec_struct;
 
-/// Implements [`Codec`] for an enum without fields, one byte a variant.
+/// Implements [`Codec`] for an enum: a byte that tells the variant, then what the variant holds.
 macro_rules! codec_enum {
-    ($($name:ident as $what:literal { $($variant:ident = $tag:literal),* $(,)? })*) => {$(
+    ($($name:ident as $what:literal {
+        $($variant:ident $(($held:ident))? $({ $($field:ident),* })? = $tag:literal),* $(,)?
+    })*) => {$(
         impl $crate::Codec for $name {
             fn encode(&self, out: &mut bytes::BytesMut) {
-                let tag: u8 = match self { $(Self::$variant => $tag),* };
-                $crate::Codec::encode(&tag, out);
+                match self {$(
+                    Self::$variant $(($held))? $({ $($field),* })? => {
+                        u8::encode(&$tag, out);
+                        $($crate::Codec::encode($held, out);)?
+                        $($($crate::Codec::encode($field, out);)*)?
+                    }
+                )*}
             }
             fn decode(input: &mut bytes::Bytes) -> Result<Self, $crate::DecodeError> {
-                match <u8 as $crate::Codec>::decode(input)? {
-                    $($tag => Ok(Self::$variant),)*
+                match u8::decode(input)? {
+                    $($tag => {
+                        $(let $held = $crate::Codec::decode(input)?;)?
+                        $($(let $field = $crate::Codec::decode(input)?;)*)?
+                        Ok(Self::$variant $(($held))? $({ $($field),* })?)
+                    })*
                     other => $crate::codec::unknown($what, other),
                 }
             }

@@ -12,10 +12,10 @@
 
 use alloc::collections::BTreeSet;
 
+use crate::ReplicaId;
 use crate::message::{Ballot, Body, Vote, VoteReply};
-use crate::raft::{Part, Raft};
+use crate::raft::{Own, Part, Raft};
 use crate::replication::Leading;
-use crate::{Entry, EntryKind, Position, ReplicaId};
 
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Campaign {
@@ -25,119 +25,77 @@ pub(crate) struct Campaign {
 }
 
 impl Raft {
-    /// Draws the next wait: between once and twice the election timeout (Raft, section 5.2).
-    pub(crate) fn put_off_election(&mut self) {
-        let election = self.config.timing.election_nanos();
-        self.election_at = self.now.monotonic + election + self.random.below(election);
-    }
-
     /// The leader has not been heard for too long, or there was none to hear.
     pub(crate) fn election_due(&mut self) {
-        self.put_off_election();
-        if self.leader.is_some() {
-            self.follow(self.hard.term, None);
+        self.own.put_off_election();
+        if self.own.leader.is_some() {
+            self.follow(self.own.hard.term, None);
         }
-        if self.can_lead() {
+        if self.own.can_lead() {
             self.campaign(Ballot::Pre);
         }
     }
 
-    /// A full disk or one that hangs must not win what it can't serve.
-    fn can_lead(&self) -> bool {
-        let election = self.config.timing.election_nanos();
-        let hangs = |since| self.now.monotonic.saturating_sub(since) >= election;
-        self.membership.is_voter(self.config.id)
-            && self.accepting
-            && !self.disk.busy_since.is_some_and(hangs)
+    pub(crate) fn told_to_campaign(&mut self, from: ReplicaId) {
+        if self.own.leader == Some(from) && self.own.can_lead() {
+            self.campaign(Ballot::Transfer);
+        }
     }
 
     fn campaign(&mut self, ballot: Ballot) {
-        let number = self.mail.number();
         // Who campaigns has forgotten its leader, or it would refuse others for a leader that is gone.
-        self.follow(self.hard.term + u64::from(ballot != Ballot::Pre), None);
+        self.follow(self.own.hard.term + u64::from(ballot != Ballot::Pre), None);
+        let own = &mut self.own;
+        let (number, last) = (own.mail.number(), own.log.last());
+        let votes = BTreeSet::new();
         self.part = Part::Campaigner(Campaign {
             number,
             ballot,
-            votes: BTreeSet::new(),
-        });
-        let vote = Body::Vote(Vote {
-            number,
-            ballot,
-            last: self.log.last(),
+            votes,
         });
         if ballot != Ballot::Pre {
-            self.vote_for(self.config.id);
+            own.vote_for(own.config.id);
         }
-        for peer in self.voting_peers() {
+        let voters = [&own.membership.incoming, &own.membership.outgoing];
+        let mut voters: BTreeSet<ReplicaId> = voters.into_iter().flatten().copied().collect();
+        voters.remove(&own.config.id);
+        for peer in voters {
+            let vote = Body::Vote(Vote {
+                number,
+                ballot,
+                last,
+            });
             match ballot {
-                Ballot::Pre => self.mail.send(peer, self.hard.term, vote.clone()),
+                Ballot::Pre => own.send(peer, vote),
                 // Rule 1: the term, our own vote and the log position claimed are durable before this leaves.
-                Ballot::Real | Ballot::Transfer => self.send_promise(peer, vote.clone()),
+                Ballot::Real | Ballot::Transfer => own.promise(peer, vote),
             }
         }
         if ballot == Ballot::Pre {
-            self.count_vote(self.config.id);
+            self.count_vote(self.own.config.id);
         }
-    }
-
-    fn voting_peers(&self) -> BTreeSet<ReplicaId> {
-        let voters = self
-            .membership
-            .incoming
-            .iter()
-            .chain(&self.membership.outgoing);
-        voters.copied().filter(|&id| id != self.config.id).collect()
     }
 
     pub(crate) fn asked_to_vote(&mut self, from: ReplicaId, term: u64, vote: Vote) {
         if vote.ballot == Ballot::Pre {
-            return self.asked_for_pre_vote(from, term, vote);
+            return self.own.asked_for_pre_vote(from, term, vote);
         }
-        if term > self.hard.term {
+        if term > self.own.hard.term {
             // Rule 6: while a leader is alive, others' wish to lead doesn't even raise the term.
-            if vote.ballot == Ballot::Real && self.hears_a_leader() {
+            if vote.ballot == Ballot::Real && self.own.hears_a_leader() {
                 return;
             }
             self.follow(term, None);
         }
-        let free = self.hard.vote.is_none_or(|candidate| candidate == from);
-        let granted = term == self.hard.term && free && vote.last >= self.log.last();
-        if granted && self.hard.vote.is_none() {
-            self.vote_for(from);
-            self.put_off_election();
+        let own = &mut self.own;
+        let is_free = own.hard.vote.is_none_or(|candidate| candidate == from);
+        let granted = term == own.hard.term && is_free && vote.last >= own.log.last();
+        if granted && own.hard.vote.is_none() {
+            own.vote_for(from);
+            own.put_off_election();
         }
-        let (number, ballot) = (vote.number, vote.ballot);
-        let reply = Body::VoteReply(VoteReply {
-            number,
-            ballot,
-            granted,
-            promise: 0,
-        });
         // Rule 1: a vote leaves once it is durable; also one that is given again.
-        self.send_promise(from, reply);
-    }
-
-    /// Answering a pre-vote changes nothing here; the answer's term tells a laggard where the others are.
-    fn asked_for_pre_vote(&mut self, from: ReplicaId, term: u64, vote: Vote) {
-        let granted =
-            term >= self.hard.term && vote.last >= self.log.last() && !self.hears_a_leader();
-        let (number, ballot) = (vote.number, vote.ballot);
-        let reply = VoteReply {
-            number,
-            ballot,
-            granted,
-            promise: 0,
-        };
-        // A grant is said in the asker's term: from a voter that is behind, it would be dropped as old.
-        let term = term.max(self.hard.term);
-        self.mail.send(from, term, Body::VoteReply(reply));
-    }
-
-    /// Rule 6, stickiness: a live leader was heard within the least election timeout.
-    fn hears_a_leader(&self) -> bool {
-        let silence = self.now.monotonic.saturating_sub(self.contact);
-        let fresh = silence < self.config.timing.election_nanos();
-        matches!(self.part, Part::Leader(_)) || (self.leader.is_some() && fresh)
+        own.promise(from, vote.answer(granted));
     }
 
     /// The term is ours: a reply of an older one was dropped, and a newer one ended this campaign.
@@ -152,71 +110,82 @@ impl Raft {
 
     /// Rule 1: our own vote counts once it is durable.
     pub(crate) fn count_own_vote(&mut self) {
-        if self.is_promise_durable() && self.hard.vote == Some(self.config.id) {
-            self.count_vote(self.config.id);
+        if self.own.disk.is_promise_durable() && self.own.hard.vote == Some(self.own.config.id) {
+            self.count_vote(self.own.config.id);
         }
     }
 
     fn count_vote(&mut self, voter: ReplicaId) {
-        let Part::Campaigner(campaign) = &mut self.part else {
+        let Part::Campaigner(Campaign { ballot, votes, .. }) = &mut self.part else {
             return;
         };
-        campaign.votes.insert(voter);
-        if !self
-            .membership
-            .has_quorum(|id| campaign.votes.contains(&id))
-        {
+        votes.insert(voter);
+        if !self.own.membership.has_quorum(|id| votes.contains(&id)) {
             return;
         }
-        match campaign.ballot {
-            Ballot::Pre => self.campaign(Ballot::Real),
+        if *ballot == Ballot::Pre {
+            self.campaign(Ballot::Real);
+        } else if votes.contains(&self.own.config.id) {
             // Without our own vote our disk has not shown that it works.
-            Ballot::Real | Ballot::Transfer if campaign.votes.contains(&self.config.id) => {
-                self.lead()
-            }
-            Ballot::Real | Ballot::Transfer => {}
+            self.lead();
         }
     }
 
     fn lead(&mut self) {
-        let (now, last) = (self.now.monotonic, self.log.last().index);
-        let peers = self.membership.members.iter().map(|member| member.id);
-        let peers = peers.filter(|&id| id != self.config.id);
-        let bytes = self.log.cached_bytes(self.hard.committed + 1, last);
-        self.part = Part::Leader(Leading::new(peers, last, now, bytes));
-        self.leader = Some(self.config.id);
-        // An entry of the new term lets those of earlier terms commit (Raft, section 8).
-        self.append(EntryKind::Noop, 0, bytes::Bytes::new());
-        self.beat_at = now;
-        self.reads.ask_anew();
+        let own = &mut self.own;
+        own.leader = Some(own.config.id);
+        own.election_at = u64::MAX;
+        own.beat_at = own.now.monotonic;
+        own.reads.ask_anew();
+        self.part = Part::Leader(Leading::begin(own));
+    }
+}
+
+impl Own {
+    /// Draws the next wait: between once and twice the election timeout (Raft, section 5.2).
+    pub(crate) fn put_off_election(&mut self) {
+        let election = self.config.timing.election_nanos();
+        self.election_at = self.now.monotonic + election + self.random.below(election);
     }
 
-    pub(crate) fn told_to_campaign(&mut self, from: ReplicaId) {
-        if self.leader == Some(from) && self.can_lead() {
-            self.campaign(Ballot::Transfer);
-        }
+    /// A full disk or one that hangs must not win what it can't serve.
+    fn can_lead(&self) -> bool {
+        let election = self.config.timing.election_nanos();
+        let hangs = |since| self.now.monotonic.saturating_sub(since) >= election;
+        self.membership.is_voter(self.config.id)
+            && self.accepting
+            && !self.disk.busy_since.is_some_and(hangs)
     }
 
-    pub(crate) fn append(
-        &mut self,
-        kind: EntryKind,
-        checksum: u32,
-        payload: bytes::Bytes,
-    ) -> Position {
-        let Part::Leader(leading) = &mut self.part else {
-            unreachable!("only a leader appends")
-        };
-        let position = Position::new(self.log.last().index + 1, self.hard.term);
-        leading.time = leading.time.max(self.now.wall).max(self.log.last_time());
-        let entry = Entry {
-            position,
-            kind,
-            time: leading.time,
-            checksum,
-            payload,
-        };
-        leading.uncommitted_bytes += entry.bytes();
-        self.log.append(entry);
-        position
+    /// Rule 6, stickiness: a live leader, perhaps ourselves, was heard within the least election timeout.
+    fn hears_a_leader(&self) -> bool {
+        let silence = self.now.monotonic.saturating_sub(self.contact);
+        let is_fresh = silence < self.config.timing.election_nanos();
+        self.leader
+            .is_some_and(|leader| leader == self.config.id || is_fresh)
+    }
+
+    /// Answering a pre-vote changes nothing here; the answer's term tells a laggard where the others are.
+    fn asked_for_pre_vote(&mut self, from: ReplicaId, term: u64, vote: Vote) {
+        let is_good = term >= self.hard.term && vote.last >= self.log.last();
+        let answer = vote.answer(is_good && !self.hears_a_leader());
+        // A grant is said in the asker's term: from a voter that is behind, it would be dropped as old.
+        self.mail.send(from, term.max(self.hard.term), answer);
+    }
+
+    fn vote_for(&mut self, candidate: ReplicaId) {
+        self.hard.vote = Some(candidate);
+        self.disk.dirty = true;
+    }
+}
+
+impl Vote {
+    fn answer(&self, granted: bool) -> Body {
+        Body::VoteReply(VoteReply {
+            number: self.number,
+            ballot: self.ballot,
+            granted,
+            promise: 0,
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! What can be asked of a replica, and what must always be true of it.
 
+use alloc::vec;
 use core::hash::{Hash, Hasher};
 
 use crate::raft::{Part, Raft};
@@ -8,7 +9,7 @@ use crate::{Config, Entry, HardState, Membership, Position, ReplicaId, State, me
 impl Raft {
     /// How it was configured; the timing is today's.
     pub fn config(&self) -> &Config {
-        &self.config
+        &self.own.config
     }
 
     /// The part it plays.
@@ -23,57 +24,59 @@ impl Raft {
 
     /// Its term, vote and committed index.
     pub fn hard_state(&self) -> HardState {
-        self.hard
+        self.own.hard
     }
 
     /// Its term.
     pub fn term(&self) -> u64 {
-        self.hard.term
+        self.own.hard.term
     }
 
     /// The leader of its term, if known.
     pub fn leader(&self) -> Option<ReplicaId> {
-        self.leader
+        self.own.leader
     }
 
     /// The membership in force.
     pub fn membership(&self) -> &Membership {
-        &self.membership
+        &self.own.membership
     }
 
     /// All up to this index is committed.
     pub fn committed(&self) -> u64 {
-        self.hard.committed
+        self.own.hard.committed
     }
 
     /// The state machine has applied all up to this index.
     pub fn applied_index(&self) -> u64 {
-        self.applied
+        self.own.applied
     }
 
     /// All up to this index survives a crash.
     pub fn durable(&self) -> u64 {
-        self.log.durable()
+        self.own.log.durable()
     }
 
     /// The end of the log.
     pub fn last(&self) -> Position {
-        self.log.last()
+        self.own.log.last()
     }
 
     /// Where the log begins.
     pub fn base(&self) -> Position {
-        self.log.base()
+        self.own.log.base()
     }
 
     /// The term of the entry at `index`, if the log reaches there.
     pub fn term_at(&self, index: u64) -> Option<u64> {
-        self.log.term_at(index)
+        self.own.log.term_at(index)
     }
 
     /// The entries from `first` on that are still in memory; `None` if the first is not.
     pub fn cached(&self, first: u64) -> Option<alloc::vec::Vec<Entry>> {
-        self.log.cached(first, self.log.last().index, usize::MAX)
+        self.own
+            .log
+            .cached(first, self.own.log.last().index, usize::MAX)
     }
 
     /// A digest of the whole state but the generator, with times counted from now: equal for states that behave alike.
@@ -81,59 +84,51 @@ impl Raft {
     pub fn fingerprint(&self) -> u64 {
         let mut same = self.clone();
         same.count_times_from_now();
-        let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
-        (
-            &same.mail,
-            &same.hard,
-            &same.log,
-            &same.membership,
-            &same.part,
-        )
-            .hash(&mut hasher);
-        (&same.leader, &same.following, &same.reads, &same.forwards).hash(&mut hasher);
-        (same.contact, same.election_at, same.beat_at).hash(&mut hasher);
-        (&same.disk, same.accepting, same.applied, &same.applying).hash(&mut hasher);
+        let (own, mut hasher) = (&same.own, Fnv(0xcbf2_9ce4_8422_2325));
+        (&same.part, &own.mail, own.hard, &own.log, &own.membership).hash(&mut hasher);
+        (own.leader, &own.following, &own.reads, &own.forwards).hash(&mut hasher);
+        (own.contact, own.election_at, own.beat_at).hash(&mut hasher);
+        (&own.disk, own.accepting, own.applied, &own.applying).hash(&mut hasher);
         hasher.finish()
     }
 
     fn count_times_from_now(&mut self) {
-        let now = self.now.monotonic;
-        let past = |time: &mut u64| *time = now.saturating_sub(*time);
-        let future = |time: &mut u64| {
-            if *time != u64::MAX {
-                *time = time.saturating_sub(now);
-            }
-        };
-        past(&mut self.contact);
-        future(&mut self.election_at);
-        future(&mut self.beat_at);
-        self.disk.busy_since.as_mut().map(past);
+        let now = self.own.now.monotonic;
+        let own = &mut self.own;
+        let mut times = vec![&mut own.contact, &mut own.election_at, &mut own.beat_at];
+        times.extend(&mut own.disk.busy_since);
         if let Part::Leader(leading) = &mut self.part {
-            leading.times(past, future);
+            times.extend(leading.times());
         }
+        let times = times.into_iter().filter(|time| **time != u64::MAX);
+        times.for_each(|time| *time = time.wrapping_sub(now));
     }
 
     /// Panics unless everything holds that must hold between two inputs.
     pub fn check_invariants(&self) {
-        let (base, last) = (self.log.base().index, self.log.last().index);
+        let (base, last) = (self.own.log.base().index, self.own.log.last().index);
         assert!(
-            base <= self.hard.committed,
+            base <= self.own.hard.committed,
             "the base {base} is not committed"
         );
         assert!(
-            self.hard.committed <= last,
+            self.own.hard.committed <= last,
             "committed beyond the log's end {last}"
         );
         assert!(
-            base <= self.log.durable() && self.log.durable() <= last,
+            base <= self.own.log.durable() && self.own.log.durable() <= last,
             "durable in the log"
         );
         assert!(
-            self.applied <= self.hard.committed,
+            self.own.applied <= self.own.hard.committed,
             "applied what is not committed"
         );
         if let Part::Leader(leading) = &self.part {
-            assert_eq!(self.leader, Some(self.config.id), "a leader knows itself");
+            assert_eq!(
+                self.own.leader,
+                Some(self.own.config.id),
+                "a leader knows itself"
+            );
             for (id, progress) in &leading.progress {
                 assert!(
                     progress.matched < progress.next,

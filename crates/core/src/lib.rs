@@ -10,19 +10,23 @@ extern crate alloc;
 
 mod codec;
 mod config;
+mod disk;
 mod election;
+mod following;
 mod inspect;
 mod interface;
 mod log;
 mod mail;
 pub mod message;
 mod progress;
+mod proposals;
 mod quorum;
 mod raft;
 mod random;
 mod reads;
 mod replication;
 mod snapshot;
+mod transfer;
 mod types;
 
 pub use codec::{Codec, DecodeError};

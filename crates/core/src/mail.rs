@@ -55,13 +55,13 @@ impl Mail {
 
     /// Lets go what waited for this write. What was promised in a former term is promised no more.
     pub(crate) fn flushed(&mut self, write: u64, term: u64) {
-        for (needed, message) in core::mem::take(&mut self.held) {
-            if needed > write {
-                self.held.push((needed, message));
-            } else if message.term == term {
-                self.ready.push(message);
-            }
-        }
+        let held = core::mem::take(&mut self.held);
+        let (freed, held) = held.into_iter().partition(|(needed, _)| *needed <= write);
+        self.held = held;
+        let freed: Vec<(u64, Message)> = freed;
+        let freed = freed.into_iter().map(|(_, message)| message);
+        self.ready
+            .extend(freed.filter(|message| message.term == term));
     }
 
     fn addressed(&self, to: ReplicaId, term: u64, body: Body) -> Message {
@@ -87,21 +87,19 @@ impl Mail {
             return Err(Stranger::Implausible);
         }
         let member = members.member(m.from).ok_or(Stranger::NotAMember)?;
-        let heard = self.heard.get(&m.from).copied();
-        let incarnation = member
-            .incarnation
-            .or(heard.map(|(incarnation, _)| incarnation));
-        if incarnation.is_some_and(|known| known != m.from_incarnation)
+        let theirs = (m.from_incarnation, m.boot);
+        let (heard, boot) = self.heard.get(&m.from).copied().unwrap_or(theirs);
+        let theirs_differs = member.incarnation.unwrap_or(heard) != m.from_incarnation;
+        if theirs_differs
             || m.to_incarnation
                 .is_some_and(|ours| ours != self.incarnation)
         {
             return Err(Stranger::OtherIncarnation);
         }
-        let boot = heard.map_or(m.boot, |(_, boot)| boot);
         if m.boot < boot {
             return Err(Stranger::FormerBoot);
         }
-        self.heard.insert(m.from, (m.from_incarnation, m.boot));
+        self.heard.insert(m.from, theirs);
         Ok(m.boot > boot)
     }
 }

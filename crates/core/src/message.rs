@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use crate::codec::{codec_enum, codec_struct, unknown};
-use crate::{Base, Codec, DecodeError, Entry, Position, ReplicaId};
+use crate::codec::{codec_enum, codec_struct};
+use crate::{Base, Entry, Position, ReplicaId};
 
 /// A message and all that says whether it may be listened to (rule 7).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -103,15 +103,22 @@ pub struct VoteReply {
     pub promise: u64,
 }
 
-/// AppendEntries (Raft, figure 2).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Append {
-    /// Names this request; unique to the speaker, and rising.
+/// Tells one request from another; stamps order as the requests were made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp {
+    /// Names the request; unique to the speaker, and rising.
     pub number: u64,
-    /// When it was sent, on the leader's monotonic clock: the reply brings it back (rule 6).
+    /// When it was sent, on the leader's monotonic clock (rule 6).
     pub sent: u64,
     /// The newest round of read confirmation it belongs to (rule 8).
     pub round: u64,
+}
+
+/// AppendEntries (Raft, figure 2).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Append {
+    /// What the reply brings back.
+    pub stamp: Stamp,
     /// The entry before `entries`.
     pub prev: Position,
     /// The leader's committed index.
@@ -123,12 +130,8 @@ pub struct Append {
 /// The answer to [`Append`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AppendReply {
-    /// The newest request it answers.
-    pub number: u64,
-    /// That request's `sent`.
-    pub sent: u64,
-    /// That request's `round`.
-    pub round: u64,
+    /// That of the newest request it answers.
+    pub stamp: Stamp,
     /// For how long from now the follower helps no candidate, in nanoseconds. Zero without leases (rule 8).
     pub promise: u64,
     /// What became of the entries.
@@ -162,6 +165,13 @@ pub struct Snapshot {
     pub data: Bytes,
     /// Whether it is the last.
     pub done: bool,
+}
+
+impl Snapshot {
+    /// Where the next piece begins.
+    pub fn end(&self) -> u64 {
+        self.offset.saturating_add(self.data.len() as u64)
+    }
 }
 
 /// The answer to a [`Snapshot`] piece.
@@ -249,86 +259,15 @@ impl Message {
     pub const VERSION: u8 = 1;
 }
 
-impl Codec for Message {
-    fn encode(&self, out: &mut BytesMut) {
-        out.reserve(self.bytes());
-        Self::VERSION.encode(out);
-        self.cluster.encode(out);
-        self.group.encode(out);
-        self.from.encode(out);
-        self.to.encode(out);
-        self.from_incarnation.encode(out);
-        self.to_incarnation.encode(out);
-        self.boot.encode(out);
-        self.term.encode(out);
-        self.body.encode(out);
-    }
-    fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
-        let version = u8::decode(input)?;
-        if version != Self::VERSION {
-            return unknown("message version", version);
-        }
-        Ok(Self {
-            cluster: Codec::decode(input)?,
-            group: Codec::decode(input)?,
-            from: Codec::decode(input)?,
-            to: Codec::decode(input)?,
-            from_incarnation: Codec::decode(input)?,
-            to_incarnation: Codec::decode(input)?,
-            boot: Codec::decode(input)?,
-            term: Codec::decode(input)?,
-            body: Codec::decode(input)?,
-        })
-    }
-}
-
-/// Implements [`Codec`] for an enum whose variants each hold one value, or none: a byte, then the value.
-macro_rules! codec_variants {
-    ($name:ident as $what:literal { $($variant:ident $(($held:ident))? = $tag:literal),* $(,)? }) => {
-        impl Codec for $name {
-            fn encode(&self, out: &mut BytesMut) {
-                match self {$(
-                    Self::$variant $(($held))? => {
-                        let tag: u8 = $tag;
-                        tag.encode(out);
-                        $($held.encode(out);)?
-                    }
-                )*}
-            }
-            fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
-                match u8::decode(input)? {
-                    $($tag => {
-                        $(let $held = Codec::decode(input)?;)?
-                        Ok(Self::$variant $(($held))?)
-                    })*
-                    other => unknown($what, other),
-                }
-            }
-        }
-    };
-}
-
-codec_variants! {
-    Body as "message kind" {
-        Vote(vote) = 1, VoteReply(reply) = 2, Append(append) = 3, AppendReply(reply) = 4,
-        Snapshot(piece) = 5, SnapshotReply(reply) = 6, Forward(forward) = 7, ForwardReply(reply) = 8,
-        Read(read) = 9, ReadReply(reply) = 10, Campaign = 11,
-    }
-}
-
-codec_variants! {
-    SnapshotOutcome as "snapshot outcome" { Stored(offset) = 0, Installed = 1, Refused = 2 }
-}
-
-codec_enum! {
-    Ballot as "ballot" { Pre = 0, Real = 1, Transfer = 2 }
-}
-
 codec_struct! {
+    Message after Self::VERSION {
+        cluster, group, from, to, from_incarnation, to_incarnation, boot, term, body
+    }
+    Stamp { number, sent, round }
     Vote { number, ballot, last }
     VoteReply { number, ballot, granted, promise }
-    Append { number, sent, round, prev, committed, entries }
-    AppendReply { number, sent, round, promise, outcome }
+    Append { stamp, prev, committed, entries }
+    AppendReply { stamp, promise, outcome }
     Snapshot { transfer, base, offset, data, done }
     SnapshotReply { transfer, outcome }
     Forward { sequence, checksum, payload }
@@ -337,28 +276,13 @@ codec_struct! {
     ReadReply { number, index }
 }
 
-impl Codec for AppendOutcome {
-    fn encode(&self, out: &mut BytesMut) {
-        match self {
-            Self::Matched(index) => {
-                0u8.encode(out);
-                index.encode(out);
-            }
-            Self::Rejected { prev, hint } => {
-                1u8.encode(out);
-                prev.encode(out);
-                hint.encode(out);
-            }
-        }
-    }
-    fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
-        match u8::decode(input)? {
-            0 => Ok(Self::Matched(u64::decode(input)?)),
-            1 => Ok(Self::Rejected {
-                prev: Codec::decode(input)?,
-                hint: Codec::decode(input)?,
-            }),
-            other => unknown("append outcome", other),
-        }
+codec_enum! {
+    Ballot as "ballot" { Pre = 0, Real = 1, Transfer = 2 }
+    AppendOutcome as "append outcome" { Matched(index) = 0, Rejected { prev, hint } = 1 }
+    SnapshotOutcome as "snapshot outcome" { Stored(offset) = 0, Installed = 1, Refused = 2 }
+    Body as "message kind" {
+        Vote(vote) = 1, VoteReply(reply) = 2, Append(append) = 3, AppendReply(reply) = 4,
+        Snapshot(piece) = 5, SnapshotReply(reply) = 6, Forward(forward) = 7, ForwardReply(reply) = 8,
+        Read(read) = 9, ReadReply(reply) = 10, Campaign = 11,
     }
 }

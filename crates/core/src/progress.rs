@@ -13,7 +13,7 @@
 
 use alloc::collections::VecDeque;
 
-use crate::message;
+use crate::{Config, message};
 
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Progress {
@@ -26,7 +26,7 @@ pub(crate) struct Progress {
     pub(crate) contact: u64,
     /// The newest read round that it confirmed (rule 8).
     pub(crate) round: u64,
-    /// It waits to hear that this index is committed: a proposal or a read of its own hangs on it.
+    /// A proposal of its own hangs on this index: it waits to hear that it is committed.
     pub(crate) awaits: u64,
     /// The newest committed index it was told.
     pub(crate) told: u64,
@@ -75,12 +75,12 @@ impl Progress {
         }
     }
 
-    /// The follower has restarted, and forgotten what was on its way.
-    pub(crate) fn restart(&mut self, last: u64) {
-        *self = Self {
-            contact: self.contact,
-            ..Self::new(last, 0)
+    pub(crate) fn times(&mut self) -> impl Iterator<Item = &mut u64> {
+        let active = match &mut self.mode {
+            Mode::Snapshot(transfer) => Some(&mut transfer.active_at),
+            Mode::Probe { .. } | Mode::Replicate => None,
         };
+        [&mut self.contact].into_iter().chain(active)
     }
 
     /// Every change of mode empties the window, so that nothing lost keeps a place in it.
@@ -96,11 +96,12 @@ impl Progress {
         self.enter(Mode::Probe { paused: false });
     }
 
-    pub(crate) fn may_send(&self, messages_max: usize, bytes_max: usize) -> bool {
+    pub(crate) fn may_send(&self, config: &Config) -> bool {
         match self.mode {
             Mode::Probe { paused } => !paused,
             Mode::Replicate => {
-                self.in_flight.len() < messages_max && self.in_flight_bytes < bytes_max
+                self.in_flight.len() < config.in_flight_messages_max
+                    && self.in_flight_bytes < config.in_flight_bytes_max
             }
             Mode::Snapshot(_) => false,
         }
@@ -108,14 +109,13 @@ impl Progress {
 
     /// Entries up to `last` went out.
     pub(crate) fn sent(&mut self, last: u64, bytes: usize) {
-        match &mut self.mode {
-            Mode::Probe { paused } => *paused = true,
-            Mode::Replicate | Mode::Snapshot(_) => {
-                self.next = last + 1;
-                self.in_flight.push_back((last, bytes));
-                self.in_flight_bytes += bytes;
-            }
+        if let Mode::Probe { paused } = &mut self.mode {
+            *paused = true;
+            return;
         }
+        self.next = last + 1;
+        self.in_flight.push_back((last, bytes));
+        self.in_flight_bytes += bytes;
     }
 
     pub(crate) fn matched_up_to(&mut self, index: u64) {
@@ -124,16 +124,17 @@ impl Progress {
         if let Mode::Probe { .. } = self.mode {
             self.enter(Mode::Replicate);
         }
-        while self
+        let arrived = self
             .in_flight
-            .front()
-            .is_some_and(|(last, _)| *last <= self.matched)
-        {
-            self.in_flight_bytes -= self.in_flight.pop_front().map_or(0, |(_, bytes)| bytes);
-        }
+            .iter()
+            .take_while(|sent| sent.0 <= self.matched)
+            .count();
+        let freed = self.in_flight.drain(..arrived);
+        self.in_flight_bytes -= freed.map(|(_, bytes)| bytes).sum::<usize>();
     }
 
-    pub(crate) fn is_transfer(&mut self, number: u64) -> Option<&mut Transfer> {
+    /// The snapshot transfer of this number, if it is the one under way.
+    pub(crate) fn transfer(&mut self, number: u64) -> Option<&mut Transfer> {
         match &mut self.mode {
             Mode::Snapshot(transfer) if transfer.number == number => Some(transfer),
             _ => None,

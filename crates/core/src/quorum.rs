@@ -1,7 +1,5 @@
 //! What a majority has reached. One function decides commits, elections, reads and contact alike.
 
-use alloc::vec::Vec;
-
 use crate::{Membership, ReplicaId};
 
 impl Membership {
@@ -9,16 +7,19 @@ impl Membership {
     ///
     /// A learner's value is never asked for. Without voters nothing is reached: zero.
     pub fn reached(&self, value: impl Fn(ReplicaId) -> u64) -> u64 {
-        let half = |voters: &[ReplicaId]| {
-            let mut values: Vec<u64> = voters.iter().map(|&id| value(id)).collect();
-            values.sort_unstable_by(|a, b| b.cmp(a));
-            values.get(voters.len() / 2).copied().unwrap_or(0)
+        let most_of = |voters: &[ReplicaId], least| {
+            voters.iter().filter(|&&id| value(id) >= least).count() > voters.len() / 2
         };
-        let incoming = half(&self.incoming);
-        if self.outgoing.is_empty() {
-            incoming
-        } else {
-            incoming.min(half(&self.outgoing))
+        let half = |voters: &[ReplicaId]| {
+            let values = voters.iter().map(|&id| value(id));
+            values
+                .filter(|&least| most_of(voters, least))
+                .max()
+                .unwrap_or(0)
+        };
+        match self.outgoing.is_empty() {
+            true => half(&self.incoming),
+            false => half(&self.incoming).min(half(&self.outgoing)),
         }
     }
 

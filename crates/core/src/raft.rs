@@ -3,16 +3,18 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use core::mem;
 
+use crate::disk::Disk;
 use crate::election::Campaign;
+use crate::following::Following;
 use crate::log::Log;
 use crate::mail::Mail;
 use crate::message::Body;
 use crate::random::Random;
-use crate::reads::Reads;
-use crate::replication::{Following, Leading};
+use crate::reads::{Reader, Reads};
+use crate::replication::Leading;
 use crate::{
-    Apply, Base, Config, ConfigError, Event, HardState, Input, Membership, Message, Now, Outputs,
-    Refusal, ReplicaId, Restored, Timing, Write,
+    Apply, Config, ConfigError, Event, HardState, Input, Membership, Message, Now, Outputs,
+    ReplicaId, Restored, Timing,
 };
 
 /// One replica of one group: the algorithm, and nothing else.
@@ -40,33 +42,8 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Raft {
-    pub(crate) config: Config,
-    pub(crate) now: Now,
-    pub(crate) random: Random,
-    pub(crate) mail: Mail,
-    pub(crate) hard: HardState,
-    pub(crate) log: Log,
-    /// The membership in force: the newest in the log (rule 5).
-    pub(crate) membership: Membership,
+    pub(crate) own: Own,
     pub(crate) part: Part,
-    pub(crate) leader: Option<ReplicaId>,
-    /// What the leader of this term has proved to us.
-    pub(crate) following: Following,
-    pub(crate) reads: Reads,
-    /// Forwarded proposals without an answer: sequence number, ticket.
-    pub(crate) forwards: BTreeMap<u64, u64>,
-    /// When the leader was last heard.
-    pub(crate) contact: u64,
-    pub(crate) election_at: u64,
-    pub(crate) beat_at: u64,
-    pub(crate) disk: Disk,
-    pub(crate) accepting: bool,
-    /// The state machine has applied all up to here.
-    pub(crate) applied: u64,
-    /// The last index of each batch that is being applied. Invariant: rising, above `applied`.
-    pub(crate) applying: VecDeque<u64>,
-    pub(crate) out: Outputs,
-    reported: Option<Event>,
 }
 
 /// The part a replica plays, with what it needs for it.
@@ -77,19 +54,36 @@ pub(crate) enum Part {
     Leader(Leading),
 }
 
-/// What was given to the disk, and what came back.
-#[derive(Clone, Debug, Default, Hash)]
-pub(crate) struct Disk {
-    /// The newest write's number.
-    number: u64,
-    flushed: u64,
-    /// The newest write that changed term, vote or base: what promises these waits for it.
-    promised: u64,
-    /// Term, vote or base changed since the newest write.
-    dirty: bool,
-    base: Option<Base>,
-    /// When the oldest write under way began.
-    pub(crate) busy_since: Option<u64>,
+/// What a replica has whatever part it plays.
+#[derive(Clone, Debug)]
+pub(crate) struct Own {
+    pub(crate) config: Config,
+    pub(crate) now: Now,
+    pub(crate) random: Random,
+    pub(crate) mail: Mail,
+    pub(crate) hard: HardState,
+    pub(crate) log: Log,
+    /// The membership in force: the newest in the log (rule 5).
+    pub(crate) membership: Membership,
+    pub(crate) leader: Option<ReplicaId>,
+    pub(crate) following: Following,
+    pub(crate) reads: Reads,
+    /// Forwarded proposals without an answer: sequence number, ticket.
+    pub(crate) forwards: BTreeMap<u64, u64>,
+    /// When the leader was last heard.
+    pub(crate) contact: u64,
+    /// When to campaign; never, for a leader.
+    pub(crate) election_at: u64,
+    /// When to do what recurs every heartbeat.
+    pub(crate) beat_at: u64,
+    pub(crate) disk: Disk,
+    pub(crate) accepting: bool,
+    /// The state machine has applied all up to here.
+    pub(crate) applied: u64,
+    /// The last index of each batch that is being applied. Invariant: rising, above `applied`.
+    pub(crate) applying: VecDeque<u64>,
+    pub(crate) out: Outputs,
+    reported: Option<Event>,
 }
 
 /// So many batches may be handed over to be applied before the first is reported as applied.
@@ -103,13 +97,12 @@ impl Raft {
     pub fn new(config: Config, restored: Restored, now: Now) -> Result<Self, ConfigError> {
         config.timing.check()?;
         let base = restored.base.position.index;
-        let mut raft = Self {
+        let mut own = Own {
             now,
             random: Random(config.seed ^ config.id.0.rotate_left(32) ^ config.boot.rotate_left(16)),
             mail: Mail::new(&config),
             hard: restored.hard_state,
             membership: restored.base.membership.clone(),
-            part: Part::Follower,
             leader: None,
             following: Following::default(),
             reads: Reads::default(),
@@ -126,229 +119,232 @@ impl Raft {
             log: Log::new(restored),
             config,
         };
-        raft.hard.committed = raft.hard.committed.clamp(base, raft.log.last().index);
-        if raft.membership.incoming != [raft.config.id] {
-            raft.put_off_election();
+        own.hard.committed = own.hard.committed.clamp(base, own.log.last().index);
+        if own.membership.incoming != [own.config.id] {
+            own.put_off_election();
         }
-        Ok(raft)
+        let part = Part::Follower;
+        Ok(Self { own, part })
     }
 
     /// Takes in one thing that happened.
     pub fn step(&mut self, now: Now, input: Input) {
-        self.tell_time(now);
-        match input {
-            Input::Wake => self.wake(),
-            Input::Message(message) => self.receive(message),
-            Input::Unreachable(peer) => self.unreachable(peer),
-            Input::Propose {
-                ticket,
-                checksum,
-                payload,
-            } => self.propose(ticket, checksum, payload),
-            Input::Read { ticket } => self.read(ticket),
-            Input::Flushed { write } => self.flushed(write),
-            Input::Applied { index } => self.applied(index),
-            Input::Fetched { to, entries } => self.fetched(to, entries),
-            Input::SetTiming(timing) => self.set_timing(timing),
-            Input::Compact { index } => self.compact(index),
-            Input::SendPiece { to, piece } => self.send_piece(to, piece),
-            Input::SendFailed { to, transfer } => self.end_transfer(to, transfer),
-            Input::PieceStored {
-                from,
-                transfer,
-                outcome,
-            } => {
-                self.piece_stored(from, transfer, outcome);
+        self.own.tell_time(now);
+        let own = &mut self.own;
+        match (input, &mut self.part) {
+            (Input::Wake, _) => self.wake(),
+            (Input::Message(message), _) => self.receive(message),
+            (
+                Input::Propose {
+                    ticket,
+                    checksum,
+                    payload,
+                },
+                _,
+            ) => {
+                self.propose(ticket, checksum, payload);
             }
-            Input::Accepting(accepting) => self.accepting = accepting,
-            Input::Transfer { to } => self.transfer(to),
+            (Input::Read { ticket }, _) => own.reads.waiting.push(Reader::Here { ticket }),
+            (Input::Flushed { write }, _) => self.flushed(write),
+            (Input::Applied { index }, _) => own.applied(index),
+            (Input::SetTiming(timing), _) => self.set_timing(timing),
+            (Input::Compact { index }, _) => own.compact(index),
+            (
+                Input::PieceStored {
+                    from,
+                    transfer,
+                    outcome,
+                },
+                _,
+            ) => {
+                own.piece_stored(from, transfer, outcome);
+            }
+            (Input::Accepting(accepting), _) => own.accepting = accepting,
+            (Input::Unreachable(peer), Part::Leader(leading)) => leading.unreachable(peer),
+            (Input::Fetched { to, entries }, Part::Leader(leading)) => {
+                leading.fetched(own, to, entries);
+            }
+            (Input::SendPiece { to, piece }, Part::Leader(leading)) => {
+                leading.send_piece(own, to, piece);
+            }
+            (Input::SendFailed { to, transfer }, Part::Leader(leading)) => {
+                leading.send_failed(own, to, transfer);
+            }
+            (Input::Transfer { to }, Part::Leader(leading)) => leading.hand_over(own, to),
+            // Only a leader has followers to see to.
+            (Input::Unreachable(_) | Input::Fetched { .. } | Input::Transfer { .. }, _) => {}
+            (Input::SendPiece { .. } | Input::SendFailed { .. }, _) => {}
         }
     }
 
     /// Drains what is to be done. Replication happens here: what was proposed since the last call goes out together.
     pub fn outputs(&mut self, now: Now) -> Outputs {
-        self.tell_time(now);
-        self.ask_for_reads();
-        self.replicate();
-        self.write();
-        self.acknowledge();
-        self.hand_over_committed();
-        self.report_leadership();
-        self.log
-            .shrink(self.config.cache_bytes_max, self.hard.committed);
-        self.out.messages = mem::take(&mut self.mail.ready);
-        mem::take(&mut self.out)
+        self.own.tell_time(now);
+        let state = self.state();
+        let own = &mut self.own;
+        if let Part::Leader(leading) = &mut self.part {
+            leading.begin_round(own);
+            leading.replicate(own);
+            own.write();
+        } else {
+            own.ask_leader();
+            own.write();
+            own.acknowledge();
+        }
+        own.hand_over_committed();
+        let (term, leader) = (own.hard.term, own.leader);
+        own.report(Event::Leadership {
+            term,
+            leader,
+            state,
+        });
+        own.log
+            .shrink(own.config.cache_bytes_max, own.hard.committed);
+        own.out.messages = mem::take(&mut own.mail.ready);
+        mem::take(&mut own.out)
     }
 
     /// When [`Input::Wake`] is wanted next, on the monotonic clock; `u64::MAX` for never. Earlier changes nothing.
     pub fn deadline(&self) -> u64 {
-        match self.part {
-            Part::Leader(_) => self.beat_at,
-            Part::Follower | Part::Campaigner(_) => self.election_at.min(self.beat_at),
-        }
+        self.own.election_at.min(self.own.beat_at)
     }
 
     fn wake(&mut self) {
-        let now = self.now.monotonic;
-        if now >= self.beat_at {
-            self.beat_at = u64::MAX;
+        let now = self.own.now.monotonic;
+        if now >= self.own.beat_at {
+            self.own.beat_at = u64::MAX;
             self.beat();
         }
-        if now >= self.election_at && !matches!(self.part, Part::Leader(_)) {
+        if now >= self.own.election_at {
             self.election_due();
         }
     }
 
     /// What recurs every heartbeat, while there is something to recur for.
     fn beat(&mut self) {
-        match self.part {
-            Part::Leader(_) => self.lead_on(),
-            Part::Follower | Part::Campaigner(_) => self.reads.ask_again(),
+        let Part::Leader(leading) = &mut self.part else {
+            return self.own.reads.ask_again();
+        };
+        match leading.reason_to_step_down(&self.own) {
+            None => leading.lead_on(&mut self.own),
+            Some(reason) => {
+                self.own.out.events.push(Event::SteppedDown(reason));
+                self.follow(self.own.hard.term, None);
+            }
         }
+    }
+
+    fn receive(&mut self, message: Message) {
+        let (from, own) = (message.from, &mut self.own);
+        match (own.mail.admit(&message, &own.membership), &mut self.part) {
+            (Err(reason), _) => return own.out.events.push(Event::Ignored { from, reason }),
+            (Ok(true), Part::Leader(leading)) => leading.forget(own, from),
+            (Ok(_), _) => {}
+        }
+        let Message { term, body, .. } = message;
+        match body {
+            // A wish to lead alone may be of a higher term, and yet not raise ours.
+            Body::Vote(vote) => self.asked_to_vote(from, term, vote),
+            body if term < self.own.hard.term => self.own.answer_former_term(from, body),
+            body => {
+                if term > self.own.hard.term {
+                    self.follow(term, None);
+                }
+                self.listen(from, body);
+            }
+        }
+    }
+
+    /// Who listens to what, in the term of both.
+    fn listen(&mut self, from: ReplicaId, body: Body) {
+        let is_leaders = matches!(body, Body::Append(_) | Body::Snapshot(_));
+        if is_leaders && !self.hear_leader(from) {
+            return;
+        }
+        let own = &mut self.own;
+        match (body, &mut self.part) {
+            (Body::AppendReply(reply), Part::Leader(it)) => it.append_answered(own, from, reply),
+            (Body::SnapshotReply(reply), Part::Leader(it)) => it.piece_answered(own, from, reply),
+            (Body::Forward(forward), Part::Leader(it)) => it.forward_arrived(own, from, forward),
+            (Body::Read(read), Part::Leader(_)) => own.read_arrived(from, read),
+            (_, Part::Leader(_)) => {}
+            (Body::VoteReply(reply), Part::Campaigner(_)) => self.vote_arrived(from, reply),
+            (Body::Append(append), _) => own.append_arrived(from, append),
+            (Body::Snapshot(piece), _) => own.piece_arrived(from, piece),
+            (Body::ForwardReply(reply), _) => own.forward_answered(reply),
+            (Body::ReadReply(reply), _) => own.read_answered(reply),
+            (Body::Campaign, _) => self.told_to_campaign(from),
+            (Body::Vote(_) | Body::VoteReply(_), _) => {}
+            (Body::AppendReply(_) | Body::SnapshotReply(_), _) => {}
+            (Body::Forward(_) | Body::Read(_), _) => {}
+        }
+    }
+
+    /// The sender leads our term. False if it can't: that would be us.
+    fn hear_leader(&mut self, from: ReplicaId) -> bool {
+        if let Part::Leader(_) = self.part {
+            return false;
+        }
+        self.follow(self.own.hard.term, Some(from));
+        self.own.contact = self.own.now.monotonic;
+        self.own.put_off_election();
+        true
+    }
+
+    /// Enters `term` (or stays in it) as a follower of `leader`.
+    pub(crate) fn follow(&mut self, term: u64, leader: Option<ReplicaId>) {
+        let own = &mut self.own;
+        assert!(term >= own.hard.term, "terms never go back");
+        if term > own.hard.term {
+            (own.hard.term, own.hard.vote) = (term, None);
+            own.disk.dirty = true;
+            own.following = Following::default();
+        }
+        if own.leader != leader {
+            own.leader = leader;
+            own.lose_forwards();
+            own.reads.ask_anew();
+        }
+        match mem::replace(&mut self.part, Part::Follower) {
+            Part::Follower => return,
+            Part::Campaigner(_) => {}
+            Part::Leader(mut leading) => leading.end_transfers(own),
+        }
+        own.beat_at = u64::MAX;
+        own.put_off_election();
+    }
+
+    fn flushed(&mut self, write: u64) {
+        self.own.flushed(write);
+        match &mut self.part {
+            Part::Follower => {}
+            Part::Campaigner(_) => self.count_own_vote(),
+            Part::Leader(leading) => leading.commit(&mut self.own),
+        }
+    }
+
+    fn set_timing(&mut self, timing: Timing) {
+        if timing.check().is_err() {
+            return;
+        }
+        self.own.config.timing = timing;
+        if !matches!(self.part, Part::Leader(_)) {
+            self.own.put_off_election();
+        }
+        if self.own.beat_at != u64::MAX {
+            self.own.schedule_beat();
+        }
+    }
+}
+
+impl Own {
+    pub(crate) fn send(&mut self, to: ReplicaId, body: Body) {
+        self.mail.send(to, self.hard.term, body);
     }
 
     pub(crate) fn schedule_beat(&mut self) {
         let next = self.now.monotonic + self.config.timing.heartbeat_nanos();
         self.beat_at = self.beat_at.min(next);
-    }
-
-    fn receive(&mut self, message: Message) {
-        match self.mail.admit(&message, &self.membership) {
-            Ok(restarted) => {
-                if restarted {
-                    self.forget_progress(message.from);
-                }
-                self.listen(message);
-            }
-            Err(reason) => self.out.events.push(Event::Ignored {
-                from: message.from,
-                reason,
-            }),
-        }
-    }
-
-    /// The term is looked at once, here; then each kind of message goes to the part that knows it.
-    fn listen(&mut self, message: Message) {
-        let Message {
-            from, term, body, ..
-        } = message;
-        if let Body::Vote(vote) = body {
-            return self.asked_to_vote(from, term, vote);
-        }
-        if term > self.hard.term {
-            self.follow(term, None);
-        } else if term < self.hard.term {
-            return self.answer_former_term(from, body);
-        }
-        match body {
-            Body::Vote(_) => {}
-            Body::VoteReply(reply) => self.vote_arrived(from, reply),
-            Body::Append(append) => self.append_arrived(from, append),
-            Body::AppendReply(reply) => self.append_answered(from, reply),
-            Body::Snapshot(piece) => self.piece_arrived(from, piece),
-            Body::SnapshotReply(reply) => self.piece_answered(from, reply),
-            Body::Forward(forward) => self.forward_arrived(from, forward),
-            Body::ForwardReply(reply) => self.forward_answered(reply),
-            Body::Read(read) => self.read_arrived(from, read.number),
-            Body::ReadReply(reply) => self.read_answered(reply),
-            Body::Campaign => self.told_to_campaign(from),
-        }
-    }
-
-    /// Enters `term` (or stays in it) as a follower of `leader`.
-    pub(crate) fn follow(&mut self, term: u64, leader: Option<ReplicaId>) {
-        assert!(term >= self.hard.term, "terms never go back");
-        if term > self.hard.term {
-            self.hard.term = term;
-            self.hard.vote = None;
-            self.disk.dirty = true;
-            self.following = Following::default();
-        }
-        let led = matches!(self.part, Part::Leader(_));
-        if led || self.leader != leader {
-            self.lose_forwards();
-            self.reads.ask_anew();
-        }
-        if !matches!(self.part, Part::Follower) {
-            self.drop_transfers();
-            self.part = Part::Follower;
-            self.beat_at = u64::MAX;
-            self.put_off_election();
-        }
-        self.leader = leader;
-    }
-
-    /// The outcome of what was forwarded and not answered is unknown from here on (rule 9).
-    fn lose_forwards(&mut self) {
-        for (_, ticket) in mem::take(&mut self.forwards) {
-            self.out.proposed.push((ticket, Err(Refusal::Unknown)));
-        }
-    }
-
-    fn write(&mut self) {
-        if !self.disk.dirty && !self.log.has_unwritten() {
-            return;
-        }
-        self.disk.number += 1;
-        if mem::take(&mut self.disk.dirty) {
-            self.disk.promised = self.disk.number;
-        }
-        self.disk.busy_since.get_or_insert(self.now.monotonic);
-        self.out.write = Some(Write {
-            number: self.disk.number,
-            hard_state: self.hard,
-            base: self.disk.base.take(),
-            entries: self.log.take_unwritten(self.disk.number),
-        });
-    }
-
-    fn flushed(&mut self, write: u64) {
-        assert!(
-            write <= self.disk.number,
-            "write {write} was never asked for"
-        );
-        self.disk.flushed = self.disk.flushed.max(write);
-        let idle = self.disk.flushed == self.disk.number;
-        self.disk.busy_since = (!idle).then_some(self.now.monotonic);
-        self.log.flushed(write);
-        self.mail.flushed(write, self.hard.term);
-        self.count_own_vote();
-        self.commit();
-    }
-
-    /// Rule 1: whether our term, vote and base are durable.
-    pub(crate) fn is_promise_durable(&self) -> bool {
-        !self.disk.dirty && self.disk.flushed >= self.disk.promised
-    }
-
-    /// The write that will make, or has made, our term, vote and base durable.
-    pub(crate) fn promise(&self) -> u64 {
-        if self.disk.dirty {
-            self.disk.number + 1
-        } else {
-            self.disk.promised
-        }
-    }
-
-    pub(crate) fn vote_for(&mut self, candidate: ReplicaId) {
-        self.hard.vote = Some(candidate);
-        self.disk.dirty = true;
-    }
-
-    pub(crate) fn rebase(&mut self, base: Base) {
-        self.log.begin_at(base.position);
-        self.disk.base = Some(base);
-        self.disk.dirty = true;
-    }
-
-    /// Sends now if our promises are durable, else once they are.
-    pub(crate) fn send_promise(&mut self, to: ReplicaId, body: Body) {
-        let term = self.hard.term;
-        if self.is_promise_durable() {
-            self.mail.send(to, term, body);
-        } else {
-            self.mail.send_after(self.promise(), to, term, body);
-        }
     }
 
     /// Hands on what is committed and durable here, a batch at a time.
@@ -358,18 +354,13 @@ impl Raft {
         if first > last || self.applying.len() >= APPLYING_MAX || self.out.install.is_some() {
             return;
         }
-        self.out.apply = match self.log.cached(first, last, self.config.apply_bytes_max) {
-            Some(entries) => Apply::Entries(entries),
-            None => Apply::Stored {
-                first,
-                last: last.min(self.log.cached_from() - 1),
-            },
+        let cached = self.log.cached(first, last, self.config.apply_bytes_max);
+        let last = match &cached {
+            Some(entries) => first + entries.len() as u64 - 1,
+            None => last.min(self.log.cached_from() - 1),
         };
-        self.applying.push_back(match &self.out.apply {
-            Apply::Entries(entries) => first + entries.len() as u64 - 1,
-            Apply::Stored { last, .. } => *last,
-            Apply::Nothing => unreachable!("set above"),
-        });
+        self.out.apply = cached.map_or(Apply::Stored { first, last }, Apply::Entries);
+        self.applying.push_back(last);
     }
 
     /// A late result never lowers the applied index. What a machine remembers over a restart was committed.
@@ -379,23 +370,7 @@ impl Raft {
         self.applying.retain(|&batch| batch > index);
     }
 
-    fn set_timing(&mut self, timing: Timing) {
-        if timing.check().is_ok() {
-            self.config.timing = timing;
-            self.put_off_election();
-            if self.beat_at != u64::MAX {
-                self.schedule_beat();
-            }
-        }
-    }
-
-    fn report_leadership(&mut self) {
-        let (term, leader, state) = (self.hard.term, self.leader, self.state());
-        let event = Event::Leadership {
-            term,
-            leader,
-            state,
-        };
+    fn report(&mut self, event: Event) {
         if self.reported.as_ref() != Some(&event) {
             self.out.events.push(event.clone());
             self.reported = Some(event);

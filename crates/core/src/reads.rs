@@ -8,11 +8,12 @@ use core::mem;
 
 use crate::ReplicaId;
 use crate::message::{Body, Read, ReadReply};
-use crate::raft::{Part, Raft};
+use crate::raft::Own;
+use crate::replication::Leading;
 
 /// Who waits for a read index.
 #[derive(Clone, Copy, Debug, Hash)]
-enum Reader {
+pub(crate) enum Reader {
     Here { ticket: u64 },
     Peer { id: ReplicaId, number: u64 },
 }
@@ -20,11 +21,11 @@ enum Reader {
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Reads {
     /// Readers that no round or question covers yet.
-    waiting: Vec<Reader>,
+    pub(crate) waiting: Vec<Reader>,
     /// Readers of the round or question under way.
     asked: Vec<Reader>,
-    /// The number of that round or question. Never used twice.
-    number: u64,
+    /// The number of that round or question, for every request that goes out. Never used twice.
+    pub(crate) number: u64,
     /// What a read of that round must see: what was committed when the round began.
     index: u64,
     /// The question is to be sent again.
@@ -32,11 +33,6 @@ pub(crate) struct Reads {
 }
 
 impl Reads {
-    /// The newest round, for every request that goes out.
-    pub(crate) fn round(&self) -> u64 {
-        self.number
-    }
-
     /// A lost question is asked again; so is a lost answer.
     pub(crate) fn ask_again(&mut self) {
         self.again = !self.asked.is_empty();
@@ -48,72 +44,61 @@ impl Reads {
         self.waiting
             .retain(|reader| matches!(reader, Reader::Here { .. }));
     }
+
+    fn is_due(&self) -> bool {
+        self.asked.is_empty() && !self.waiting.is_empty()
+    }
+
+    fn begin(&mut self, number: u64, index: u64) {
+        self.number = number;
+        self.index = index;
+        self.asked = mem::take(&mut self.waiting);
+    }
 }
 
-impl Raft {
-    pub(crate) fn read(&mut self, ticket: u64) {
-        self.reads.waiting.push(Reader::Here { ticket });
-    }
-
-    pub(crate) fn read_arrived(&mut self, id: ReplicaId, number: u64) {
-        if let Part::Leader(_) = self.part {
-            self.reads.waiting.push(Reader::Peer { id, number });
+impl Leading {
+    /// Begins the next round once the one before is confirmed.
+    pub(crate) fn begin_round(&mut self, own: &mut Own) {
+        // Rule 8: before it has committed in its own term, a leader doesn't know what is committed.
+        if own.reads.is_due() && own.hard.committed >= self.began_at {
+            own.reads.begin(own.mail.number(), own.hard.committed);
+            self.heartbeat(own);
+            self.serve_confirmed_reads(own);
         }
-    }
-
-    /// Begins the next round, or asks the next question, once the one before is answered.
-    pub(crate) fn ask_for_reads(&mut self) {
-        let is_due = self.reads.asked.is_empty() && !self.reads.waiting.is_empty();
-        match (&self.part, self.leader) {
-            // Rule 8: before it has committed in its own term, a leader doesn't know what is committed.
-            (Part::Leader(leading), _) if is_due && self.hard.committed >= leading.began_at => {
-                self.begin_asking();
-                self.reads.index = self.hard.committed;
-                self.for_each_follower(|raft, peer| raft.send_append(peer, Vec::new()));
-                self.serve_confirmed_reads();
-            }
-            (Part::Follower, Some(leader)) if is_due || self.reads.again => {
-                if is_due {
-                    self.begin_asking();
-                }
-                self.reads.again = false;
-                let question = Body::Read(Read {
-                    number: self.reads.number,
-                });
-                self.mail.send(leader, self.hard.term, question);
-                self.schedule_beat();
-            }
-            _ => {}
-        }
-    }
-
-    fn begin_asking(&mut self) {
-        self.reads.number = self.mail.number();
-        self.reads.asked = mem::take(&mut self.reads.waiting);
     }
 
     /// Serves the round's readers if a quorum has confirmed it.
-    pub(crate) fn serve_confirmed_reads(&mut self) {
-        let (id, round) = (self.config.id, self.reads.number);
-        let Part::Leader(leading) = &self.part else {
-            return;
-        };
-        let progress = &leading.progress;
-        let confirmed = |peer| {
-            progress
-                .get(&peer)
-                .is_some_and(|progress| progress.round >= round)
-        };
-        if self
-            .membership
-            .has_quorum(|peer| peer == id || confirmed(peer))
-        {
-            self.serve(self.reads.index);
+    pub(crate) fn serve_confirmed_reads(&mut self, own: &mut Own) {
+        let newest = self.reached(own, own.reads.number, |peer| peer.round);
+        if newest >= own.reads.number {
+            own.serve(own.reads.index);
         }
+    }
+}
+
+impl Own {
+    /// Asks the leader the next question once the one before is answered.
+    pub(crate) fn ask_leader(&mut self) {
+        let Some(leader) = self.leader else { return };
+        if self.reads.is_due() {
+            self.reads.begin(self.mail.number(), 0);
+        } else if !self.reads.again {
+            return;
+        }
+        self.reads.again = false;
+        let number = self.reads.number;
+        self.send(leader, Body::Read(Read { number }));
+        self.schedule_beat();
+    }
+
+    pub(crate) fn read_arrived(&mut self, id: ReplicaId, read: Read) {
+        let Read { number } = read;
+        self.reads.waiting.push(Reader::Peer { id, number });
     }
 
     pub(crate) fn read_answered(&mut self, reply: ReadReply) {
-        if matches!(self.part, Part::Follower) && reply.number == self.reads.number {
+        if reply.number == self.reads.number {
+            self.learn_committed(reply.index);
             self.serve(reply.index);
         }
     }
@@ -123,11 +108,7 @@ impl Raft {
             match reader {
                 Reader::Here { ticket } => self.out.reads.push((ticket, Ok(index))),
                 Reader::Peer { id, number } => {
-                    if let Some(progress) = self.progress(id) {
-                        progress.awaits = progress.awaits.max(index);
-                    }
-                    let reply = Body::ReadReply(ReadReply { number, index });
-                    self.mail.send(id, self.hard.term, reply);
+                    self.send(id, Body::ReadReply(ReadReply { number, index }));
                 }
             }
         }

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use little_raft_core::message::{
     Append, AppendOutcome, AppendReply, Ballot, Body, Forward, ForwardReply, Read, ReadReply,
-    Snapshot, SnapshotOutcome, SnapshotReply, Vote, VoteReply,
+    Snapshot, SnapshotOutcome, SnapshotReply, Stamp, Vote, VoteReply,
 };
 use little_raft_core::{
     Base, Codec, DecodeError, Entry, EntryKind, HardState, Identity, Member, Membership, Message,
@@ -29,6 +29,14 @@ impl Any {
 
     fn below(&mut self, bound: u64) -> u64 {
         self.number() % bound
+    }
+
+    fn stamp(&mut self) -> Stamp {
+        Stamp {
+            number: self.number(),
+            sent: self.number(),
+            round: self.number(),
+        }
     }
 
     fn truth(&mut self) -> bool {
@@ -112,17 +120,13 @@ impl Any {
                 promise: self.number(),
             }),
             2 => Body::Append(Append {
-                number: self.number(),
-                sent: self.number(),
-                round: self.number(),
+                stamp: self.stamp(),
                 prev: self.position(),
                 committed: self.number(),
                 entries: self.some(Self::entry),
             }),
             3 => Body::AppendReply(AppendReply {
-                number: self.number(),
-                sent: self.number(),
-                round: self.number(),
+                stamp: self.stamp(),
                 promise: self.number(),
                 outcome: match self.truth() {
                     true => AppendOutcome::Matched(self.number()),
@@ -311,9 +315,11 @@ fn the_bytes_of_a_message_are_these() {
         boot: 4,
         term: 7,
         body: Body::Append(Append {
-            number: 0x11,
-            sent: 0x12,
-            round: 0x13,
+            stamp: Stamp {
+                number: 0x11,
+                sent: 0x12,
+                round: 0x13,
+            },
             prev: Position::new(4, 1),
             committed: 3,
             entries: vec![golden_entry()],

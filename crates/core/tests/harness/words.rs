@@ -68,12 +68,15 @@ pub fn message(message: &Message, rounds: &mut Rounds) -> String {
                     entries(&append.entries)
                 ),
             };
-            let (committed, round) = (append.committed, rounds.say(append.round));
+            let (committed, round) = (append.committed, rounds.say(append.stamp.round));
             format!("{what}, committed {committed}{round}")
         }
         Body::AppendReply(reply) => match reply.outcome {
             AppendOutcome::Matched(index) => {
-                format!("append ok, durable {index}{}", rounds.say(reply.round))
+                format!(
+                    "append ok, durable {index}{}",
+                    rounds.say(reply.stamp.round)
+                )
             }
             AppendOutcome::Rejected { prev, hint } => {
                 format!("append rejected, no {prev}, try {hint}, term {term}")

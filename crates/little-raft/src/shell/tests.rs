@@ -8,7 +8,7 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 use std::{io, thread};
 
-use little_raft_core::message::{Append, Body};
+use little_raft_core::message::{Append, Body, Stamp};
 use little_raft_core::{
     Config, Identity, Input, Member, Membership, Message, Now, Position, ReplicaId, Restored,
     State, Timing,
@@ -169,9 +169,7 @@ fn heartbeat() -> Message {
         boot: 1,
         term: 1,
         body: Body::Append(Append {
-            number: 1,
-            sent: 0,
-            round: 0,
+            stamp: Stamp::default(),
             prev: Position::default(),
             committed: 0,
             entries: Vec::new(),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use little_raft_core::message::{Append, Body, Read, Snapshot};
+use little_raft_core::message::{Append, Body, Read, Snapshot, Stamp};
 use little_raft_core::{Base, Entry, EntryKind, Message, Position, ReplicaId};
 use little_raft_net::{Handler, Hello, Listener, Options, Refusal, Tcp};
 
@@ -152,9 +152,10 @@ pub fn append(from: u64, to: u64, number: u64, payload: Bytes) -> Message {
         payload,
     };
     let append = Append {
-        number,
-        sent: 0,
-        round: 0,
+        stamp: Stamp {
+            number,
+            ..Stamp::default()
+        },
         prev: Position::default(),
         committed: 0,
         entries: vec![entry],
@@ -176,7 +177,7 @@ pub fn piece(from: u64, to: u64, offset: u64, data: Bytes) -> Message {
 pub fn number(message: &Message) -> u64 {
     match &message.body {
         Body::Read(read) => read.number,
-        Body::Append(append) => append.number,
+        Body::Append(append) => append.stamp.number,
         Body::Snapshot(piece) => piece.offset,
         other => panic!("not sent by these tests: {other:?}"),
     }

@@ -1,0 +1,123 @@
+//! What a follower does with a leader's entries, and what it may acknowledge (Raft, section 5.3).
+//!
+//! Upholds rule 1 (acknowledged is durable).
+
+use alloc::vec::Vec;
+
+use crate::message::{Append, AppendOutcome, AppendReply, Body, Stamp};
+use crate::raft::Own;
+use crate::{Entry, Position, ReplicaId};
+
+/// What the leader of this term has proved to us, and what we owe it.
+#[derive(Clone, Debug, Default, Hash)]
+pub(crate) struct Following {
+    /// The newest request's stamp.
+    newest: Stamp,
+    /// Our log equals the leader's up to here.
+    verified: u64,
+    /// The leader has committed all up to here.
+    committed: u64,
+    /// The greatest index acknowledged so far.
+    acknowledged: u64,
+    /// An answer is due, even if there is no more to acknowledge than before.
+    owed: bool,
+}
+
+impl Own {
+    /// AppendEntries, receiver (Raft, figure 2). The term is ours.
+    pub(crate) fn append_arrived(&mut self, from: ReplicaId, append: Append) {
+        if !is_well_formed(&append, self.hard.term) {
+            return;
+        }
+        let Position { index: prev, .. } = append.prev;
+        // What is committed equals the leader's log, whatever is left of it here (leader completeness).
+        if prev > self.hard.committed && !self.log.contains(append.prev) {
+            let hint = self.log.floor(append.prev);
+            return self.reply(from, append.stamp, AppendOutcome::Rejected { prev, hint });
+        }
+        let end = (prev + append.entries.len() as u64).max(self.hard.committed);
+        let is_known = append.entries.is_empty() || end <= self.log.durable();
+        self.take_entries(append.entries);
+        let following = &mut self.following;
+        following.owed |= is_known || append.stamp.round > following.newest.round;
+        following.newest = following.newest.max(append.stamp);
+        following.verified = following.verified.max(end);
+        self.learn_committed(append.committed);
+    }
+
+    /// Commits no more than is verified: the rest of our log may differ from the leader's.
+    pub(crate) fn learn_committed(&mut self, committed: u64) {
+        self.following.committed = self.following.committed.max(committed);
+        let ours = self.following.committed.min(self.following.verified);
+        self.hard.committed = self.hard.committed.max(ours);
+    }
+
+    /// Drops nothing but from the first entry on whose term differs (Raft, figure 2, step 3).
+    fn take_entries(&mut self, entries: Vec<Entry>) {
+        for entry in entries {
+            let Position { index, term } = entry.position;
+            if index <= self.hard.committed || self.log.contains(entry.position) {
+                continue;
+            }
+            if self.log.term_at(index - 1) > Some(term) {
+                return;
+            }
+            if index <= self.log.last().index {
+                self.log.truncate(index);
+            }
+            self.log.append(entry);
+        }
+    }
+
+    /// Rule 1: acknowledges what is both verified and durable, once the term is durable too. One answer stands for
+    /// all requests since the last.
+    pub(crate) fn acknowledge(&mut self) {
+        let Some(leader) = self.leader else { return };
+        let matched = self.following.verified.min(self.log.durable());
+        let is_more = matched > self.following.acknowledged;
+        if self.disk.is_promise_durable() && (is_more || self.following.owed) {
+            self.following.owed = false;
+            self.following.acknowledged = matched;
+            self.reply(
+                leader,
+                self.following.newest,
+                AppendOutcome::Matched(matched),
+            );
+        }
+    }
+
+    fn reply(&mut self, to: ReplicaId, stamp: Stamp, outcome: AppendOutcome) {
+        let promise = 0;
+        self.send(
+            to,
+            Body::AppendReply(AppendReply {
+                stamp,
+                promise,
+                outcome,
+            }),
+        );
+    }
+
+    /// A leader of a former term is told the term; whoever else speaks from there is not answered.
+    pub(crate) fn answer_former_term(&mut self, from: ReplicaId, body: Body) {
+        if let Body::Append(Append { prev, .. }) = body {
+            let (prev, hint) = (prev.index, Position::default());
+            self.reply(
+                from,
+                Stamp::default(),
+                AppendOutcome::Rejected { prev, hint },
+            );
+        }
+    }
+}
+
+/// What a correct leader would send: consecutive entries after `prev`, terms rising up to its own.
+fn is_well_formed(append: &Append, term: u64) -> bool {
+    let mut before = append.prev;
+    append.entries.iter().all(|entry| {
+        let Position { term: of, index } = entry.position;
+        let follows = Some(index) == before.index.checked_add(1) && before.term <= of && of <= term;
+        before = entry.position;
+        follows
+    })
+}

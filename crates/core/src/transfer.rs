@@ -1,0 +1,79 @@
+//! How a leader stops leading: it hands over (thesis, section 3.10), or sees that it can't lead (rule 6).
+
+use crate::message::Body;
+use crate::raft::Own;
+use crate::replication::Leading;
+use crate::{ReplicaId, StepDown};
+
+/// Leadership on its way to a successor; no proposals are taken meanwhile.
+#[derive(Clone, Copy, Debug, Hash)]
+pub(crate) struct Handover {
+    to: ReplicaId,
+    /// When it is given up.
+    pub(crate) until: u64,
+    /// The successor has the whole log, and was told to campaign.
+    told: bool,
+}
+
+impl Leading {
+    /// To this voter, or to the one that is furthest: it catches up, then it is told to campaign.
+    pub(crate) fn hand_over(&mut self, own: &mut Own, to: Option<ReplicaId>) {
+        let voters = self
+            .progress
+            .iter()
+            .filter(|(id, _)| own.membership.is_voter(**id));
+        let named = voters.filter(|(id, _)| to.is_none_or(|to| to == **id));
+        if let Some((&to, _)) = named.max_by_key(|(_, peer)| peer.matched) {
+            let until = own.now.monotonic + own.config.timing.election_nanos();
+            let told = false;
+            self.handover = Some(Handover { to, until, told });
+            self.go_ahead(own);
+        }
+    }
+
+    pub(crate) fn go_ahead(&mut self, own: &mut Own) {
+        let Some(handover) = &mut self.handover else {
+            return;
+        };
+        let is_complete = self.progress[&handover.to].matched == own.log.last().index;
+        if is_complete && !handover.told {
+            handover.told = true;
+            own.send(handover.to, Body::Campaign);
+        }
+    }
+
+    /// What a leader does every heartbeat.
+    pub(crate) fn lead_on(&mut self, own: &mut Own) {
+        self.handover = self.handover.filter(|it| own.now.monotonic < it.until);
+        if !own.accepting && self.handover.is_none() {
+            self.hand_over(own, None);
+        }
+        for (&to, progress) in &mut self.progress {
+            progress.watch_transfer(to, own);
+        }
+        self.heartbeat(own);
+        own.schedule_beat();
+    }
+
+    /// A leader that can't lead must not keep others from it.
+    pub(crate) fn reason_to_step_down(&mut self, own: &Own) -> Option<StepDown> {
+        let now = own.now.monotonic;
+        let election = own.config.timing.election_nanos();
+        let lasts = |since: u64, bound: u64| now.saturating_sub(since) >= bound;
+        let disk_is_behind = own.hard.committed > own.log.durable();
+        self.disk_behind_since = disk_is_behind.then(|| self.disk_behind_since.unwrap_or(now));
+        if own.hard.committed == own.log.last().index {
+            self.progressed_at = now;
+        }
+        if lasts(self.reached(own, now, |peer| peer.contact), election) {
+            Some(StepDown::NoContact)
+        } else if self
+            .disk_behind_since
+            .is_some_and(|since| lasts(since, election))
+        {
+            Some(StepDown::SlowDisk)
+        } else {
+            lasts(self.progressed_at, 5 * election).then_some(StepDown::NoProgress)
+        }
+    }
+}
