@@ -5,11 +5,13 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::{
-    Base, Entry, EntryKind, HardState, Identity, Member, Membership, Position, ReplicaId, Role,
+    Base, Change, ChangeError, Conditions, Entry, EntryKind, HardState, Identity, Member,
+    Membership, Position, Proposal, Refusal, ReplicaId, Role, Timing,
 };
 
 /// Bytes that are not what they should be.
@@ -89,6 +91,16 @@ macro_rules! codec_number {
     )*};
 }
 
+/// In nanoseconds.
+impl Codec for Duration {
+    fn encode(&self, out: &mut BytesMut) {
+        (self.as_nanos() as u64).encode(out);
+    }
+    fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
+        u64::decode(input).map(Self::from_nanos)
+    }
+}
+
 codec_number! {
     u8: put_u8 try_get_u8;
     u32: put_u32_le try_get_u32_le;
@@ -142,6 +154,22 @@ impl<T: Codec> Codec for Option<T> {
     }
 }
 
+impl<T: Codec, E: Codec> Codec for Result<T, E> {
+    fn encode(&self, out: &mut BytesMut) {
+        self.is_ok().encode(out);
+        match self {
+            Ok(value) => value.encode(out),
+            Err(error) => error.encode(out),
+        }
+    }
+    fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
+        Ok(match bool::decode(input)? {
+            true => Ok(T::decode(input)?),
+            false => Err(E::decode(input)?),
+        })
+    }
+}
+
 impl<T: Codec> Codec for Vec<T> {
     fn encode(&self, out: &mut BytesMut) {
         (self.len() as u32).encode(out);
@@ -177,14 +205,14 @@ pub(crate) use codec_struct;
 /// Implements [`Codec`] for an enum: a byte that tells the variant, then what the variant holds.
 macro_rules! codec_enum {
     ($($name:ident as $what:literal {
-        $($variant:ident $(($held:ident))? $({ $($field:ident),* })? = $tag:literal),* $(,)?
+        $($variant:ident $(($($held:ident),*))? $({ $($field:ident),* })? = $tag:literal),* $(,)?
     })*) => {$(
         impl $crate::Codec for $name {
             fn encode(&self, out: &mut bytes::BytesMut) {
                 match self {$(
-                    Self::$variant $(($held))? $({ $($field),* })? => {
+                    Self::$variant $(($($held),*))? $({ $($field),* })? => {
                         u8::encode(&$tag, out);
-                        $($crate::Codec::encode($held, out);)?
+                        $($($crate::Codec::encode($held, out);)*)?
                         $($($crate::Codec::encode($field, out);)*)?
                     }
                 )*}
@@ -192,9 +220,9 @@ macro_rules! codec_enum {
             fn decode(input: &mut bytes::Bytes) -> Result<Self, $crate::DecodeError> {
                 match u8::decode(input)? {
                     $($tag => {
-                        $(let $held = $crate::Codec::decode(input)?;)?
+                        $($(let $held = $crate::Codec::decode(input)?;)*)?
                         $($(let $field = $crate::Codec::decode(input)?;)*)?
-                        Ok(Self::$variant $(($held))? $({ $($field),* })?)
+                        Ok(Self::$variant $(($($held),*))? $({ $($field),* })?)
                     })*
                     other => $crate::codec::unknown($what, other),
                 }
@@ -214,15 +242,29 @@ impl Codec for ReplicaId {
 }
 
 codec_enum! {
-    EntryKind as "entry kind" { Noop = 0, Command = 1 }
+    EntryKind as "entry kind" { Noop = 0, Command = 1, Membership = 2 }
     Role as "member role" { Voter = 0, Learner = 1 }
+    Refusal as "refusal" {
+        NoLeader = 0, Transferring = 1, Busy = 2, DiskFull = 3, Condition = 4, Change(error) = 5, Unknown = 6,
+    }
+    Change as "change" {
+        Add { id, address, role, priority } = 0, Remove(id) = 1, SetRole(id, role) = 2, SetAddress(id, address) = 3,
+        SetPriority(id, priority) = 4, Bind(id, incarnation) = 5, SetTiming(timing) = 6,
+    }
+    ChangeError as "change error" {
+        UnderWay = 0, Unknown(id) = 1, Known(id) = 2, AddressInUse { address, by } = 3, NoVoters = 4,
+        Lags(id, entries) = 5, Timing(timing) = 6, Unreadable = 7,
+    }
 }
 
 codec_struct! {
     Position { term, index }
     HardState { term, vote, committed }
-    Member { id, incarnation, address, role, next_role, promote_when_caught_up }
-    Membership { version, incoming, outgoing, members }
+    Member { id, incarnation, address, role, next_role, promote_when_caught_up, priority }
+    Membership { version, members, timing }
+    Timing { heartbeat, election }
+    Conditions { leader_term, members_version, index_max }
+    Proposal { kind, checksum, payload, conditions }
     Base { position, membership }
     Identity { cluster, replica, incarnation, boot, founders }
 }

@@ -74,6 +74,9 @@ impl Own {
     }
 
     pub(crate) fn rebase(&mut self, base: Base) {
+        let keeps = self.log.contains(base.position);
+        self.members
+            .begin_at(base.position.index, &base.membership, keeps);
         self.log.begin_at(base.position);
         self.disk.base = Some(base);
         self.disk.dirty = true;

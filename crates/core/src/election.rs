@@ -31,7 +31,9 @@ impl Raft {
         if self.own.leader.is_some() {
             self.follow(self.own.hard.term, None);
         }
-        if self.own.can_lead() {
+        // Who can't lead asks too, if it does not vote: perhaps it was removed, and will be told.
+        let asks = !self.own.members.newest().is_voter(self.own.config.id) && self.own.belongs;
+        if self.own.can_lead() || (asks && !self.own.is_removed()) {
             self.campaign(Ballot::Pre);
         }
     }
@@ -56,8 +58,7 @@ impl Raft {
         if ballot != Ballot::Pre {
             own.vote_for(own.config.id);
         }
-        let voters = [&own.membership.incoming, &own.membership.outgoing];
-        let mut voters: BTreeSet<ReplicaId> = voters.into_iter().flatten().copied().collect();
+        let mut voters: BTreeSet<ReplicaId> = own.members.newest().voters().collect();
         voters.remove(&own.config.id);
         for peer in voters {
             let vote = Body::Vote(Vote {
@@ -120,11 +121,18 @@ impl Raft {
             return;
         };
         votes.insert(voter);
-        if !self.own.membership.has_quorum(|id| votes.contains(&id)) {
+        if !self
+            .own
+            .members
+            .newest()
+            .has_quorum(|id| votes.contains(&id))
+        {
             return;
         }
         if *ballot == Ballot::Pre {
-            self.campaign(Ballot::Real);
+            if self.own.can_lead() {
+                self.campaign(Ballot::Real);
+            }
         } else if votes.contains(&self.own.config.id) {
             // Without our own vote our disk has not shown that it works.
             self.lead();
@@ -152,9 +160,14 @@ impl Own {
     fn can_lead(&self) -> bool {
         let election = self.config.timing.election_nanos();
         let hangs = |since| self.now.monotonic.saturating_sub(since) >= election;
-        self.membership.is_voter(self.config.id)
+        self.members.newest().is_voter(self.config.id)
+            && !self.is_removed()
             && self.accepting
             && !self.disk.busy_since.is_some_and(hangs)
+    }
+
+    fn is_removed(&self) -> bool {
+        self.removed_in > self.members.newest().version
     }
 
     /// Rule 6, stickiness: a live leader, perhaps ourselves, was heard within the least election timeout.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use crate::message::{Append, AppendOutcome, AppendReply, Body, Stamp};
 use crate::raft::Own;
-use crate::{Entry, Position, ReplicaId};
+use crate::{Entry, EntryKind, Position, ReplicaId};
 
 /// What the leader of this term has proved to us, and what we owe it.
 #[derive(Clone, Debug, Default, Hash)]
@@ -64,8 +64,9 @@ impl Own {
             }
             if index <= self.log.last().index {
                 self.log.truncate(index);
+                self.members.truncate(index);
             }
-            self.log.append(entry);
+            self.append(entry);
         }
     }
 
@@ -111,13 +112,15 @@ impl Own {
     }
 }
 
-/// What a correct leader would send: consecutive entries after `prev`, terms rising up to its own.
+/// What a correct leader would send: consecutive entries after `prev`, terms rising up to its own, memberships that
+/// can be read.
 fn is_well_formed(append: &Append, term: u64) -> bool {
     let mut before = append.prev;
     append.entries.iter().all(|entry| {
         let Position { term: of, index } = entry.position;
         let follows = Some(index) == before.index.checked_add(1) && before.term <= of && of <= term;
         before = entry.position;
-        follows
+        let is_readable = entry.kind != EntryKind::Membership || entry.membership().is_some();
+        follows && is_readable
     })
 }

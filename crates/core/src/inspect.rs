@@ -39,7 +39,7 @@ impl Raft {
 
     /// The membership in force.
     pub fn membership(&self) -> &Membership {
-        &self.own.membership
+        self.own.members.newest()
     }
 
     /// All up to this index is committed.
@@ -85,7 +85,7 @@ impl Raft {
         let mut same = self.clone();
         same.count_times_from_now();
         let (own, mut hasher) = (&same.own, Fnv(0xcbf2_9ce4_8422_2325));
-        (&same.part, &own.mail, own.hard, &own.log, &own.membership).hash(&mut hasher);
+        (&same.part, &own.mail, own.hard, &own.log, &own.members).hash(&mut hasher);
         (own.leader, &own.following, &own.reads, &own.forwards).hash(&mut hasher);
         (own.contact, own.election_at, own.beat_at).hash(&mut hasher);
         (&own.disk, own.accepting, own.applied, &own.applying).hash(&mut hasher);

@@ -1,12 +1,12 @@
 //! What goes into [`Raft`](crate::Raft) and what comes out of it.
 
+use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 use core::time::Duration;
 
 use bytes::Bytes;
 
-use crate::{Base, Entry, HardState, Message, Position, ReplicaId};
+use crate::{Base, Codec, Entry, EntryKind, HardState, Message, Position, ReplicaId, Role};
 
 /// What time it is, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,10 +49,8 @@ pub enum Input {
     Propose {
         /// The caller's name for it.
         ticket: u64,
-        /// CRC-32C of the payload.
-        checksum: u32,
-        /// The command.
-        payload: Bytes,
+        /// What is proposed.
+        proposal: Proposal,
     },
     /// Find the index that must be applied for a linearizable read. Answered in [`Outputs::reads`].
     Read {
@@ -113,6 +111,107 @@ pub enum Input {
         /// The successor.
         to: Option<ReplicaId>,
     },
+}
+
+/// What is to become an entry, if the leader takes it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Proposal {
+    /// What it asks for. Of kind [`EntryKind::Membership`], the payload is a list of [`Change`]s.
+    pub kind: EntryKind,
+    /// CRC-32C of the payload, made by the proposer's replica and kept end to end.
+    pub checksum: u32,
+    /// The command, or the encoded changes.
+    pub payload: Bytes,
+    /// When the leader may take it.
+    pub conditions: Conditions,
+}
+
+impl Proposal {
+    /// A command.
+    pub fn command(checksum: u32, payload: Bytes) -> Self {
+        let (kind, conditions) = (EntryKind::Command, Conditions::default());
+        Self {
+            kind,
+            checksum,
+            payload,
+            conditions,
+        }
+    }
+
+    /// Changes of the membership, all or none.
+    pub fn changes(changes: &Vec<Change>) -> Self {
+        let kind = EntryKind::Membership;
+        Self {
+            kind,
+            ..Self::command(0, changes.to_bytes())
+        }
+    }
+}
+
+/// What must hold for a proposal to be appended; what is not given always does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Conditions {
+    /// The leader's term is this.
+    pub leader_term: Option<u64>,
+    /// The membership's version is this.
+    pub members_version: Option<u64>,
+    /// The entry's index is at most this.
+    pub index_max: Option<u64>,
+}
+
+/// One change of a membership.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// Somebody joins; who is to vote joins as a learner, and becomes a voter once it has caught up.
+    Add {
+        /// Its name, never used before.
+        id: ReplicaId,
+        /// Where its peers reach it.
+        address: String,
+        /// What it is to become.
+        role: Role,
+        /// Its priority as a leader.
+        priority: u32,
+    },
+    /// This member leaves.
+    Remove(ReplicaId),
+    /// This member gets this part, now.
+    SetRole(ReplicaId, Role),
+    /// This member is reached at this address.
+    SetAddress(ReplicaId, String),
+    /// This member has this priority as a leader.
+    SetPriority(ReplicaId, u32),
+    /// This member's data directory is this one (rule 13).
+    Bind(ReplicaId, u64),
+    /// All replicas have this timing.
+    SetTiming(Timing),
+}
+
+/// Why a membership can't be changed like that. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// The change before, or the first entry of the leader's term, is not committed yet; try again.
+    UnderWay,
+    /// No such member.
+    Unknown(ReplicaId),
+    /// It is a member already.
+    Known(ReplicaId),
+    /// Another member is reached at this address.
+    AddressInUse {
+        /// The address.
+        address: String,
+        /// The member.
+        by: ReplicaId,
+    },
+    /// Nobody would be left to vote.
+    NoVoters,
+    /// It has not caught up, and could not vote on anything; it lacks so many entries.
+    Lags(ReplicaId, u64),
+    /// These timeouts can't work together.
+    Timing(Timing),
+    /// The list of changes can't be read.
+    Unreadable,
 }
 
 /// How storing a received piece of a snapshot ended.
@@ -232,7 +331,7 @@ pub struct ReceivedPiece {
 }
 
 /// Why a proposal or a read was not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {
     /// No leader is known. Nothing was proposed; try again after the next election.
@@ -243,29 +342,12 @@ pub enum Refusal {
     Busy,
     /// The disk is full. Nothing was proposed; make room.
     DiskFull,
-    /// The leader refused a forwarded proposal. Nothing was proposed.
-    RefusedByLeader,
+    /// One of its [`Conditions`] did not hold. Nothing was proposed.
+    Condition,
+    /// The membership can't be changed like that. Nothing was proposed.
+    Change(ChangeError),
     /// The leader was lost before it answered: the proposal may or may not be applied later.
     Unknown,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoLeader => {
-                "no leader is known; nothing was proposed, try again after an election"
-            }
-            Self::Transferring => {
-                "leadership is being handed over; nothing was proposed, try again"
-            }
-            Self::Busy => {
-                "too much is waiting to be committed; nothing was proposed, try again later"
-            }
-            Self::DiskFull => "the leader's disk is full; nothing was proposed, make room on it",
-            Self::RefusedByLeader => "the leader refused; nothing was proposed, try again",
-            Self::Unknown => "the leader was lost before it answered; the outcome is unknown",
-        })
-    }
 }
 
 /// The part a replica plays at the moment.
@@ -296,6 +378,8 @@ pub enum Event {
     },
     /// We stopped leading by ourselves, and why.
     SteppedDown(StepDown),
+    /// We are no longer a member: nobody will answer us again.
+    Removed,
     /// A message was not listened to, and why.
     Ignored {
         /// Who it came from.
@@ -314,6 +398,8 @@ pub enum StepDown {
     SlowDisk,
     /// Nothing it sent was committed for five election timeouts.
     NoProgress,
+    /// It is no longer a voter, and has handed over as well as it could.
+    NotAVoter,
 }
 
 /// Why a message was not listened to (rule 7).
@@ -321,8 +407,6 @@ pub enum StepDown {
 pub enum Stranger {
     /// It is for another cluster, group or replica.
     OtherAddress,
-    /// The sender is no member.
-    NotAMember,
     /// The sender's data directory, or the one it believes to be ours, is another.
     OtherIncarnation,
     /// It is from before the sender's last restart.
@@ -342,6 +426,8 @@ pub struct Restored {
     pub terms: Vec<Position>,
     /// The last index of the log; the base's, if nothing is above it.
     pub last: u64,
+    /// The entries above the base that are memberships, in order.
+    pub memberships: Vec<Entry>,
     /// The newest entries, consecutive up to `last`; as many as fit in memory, all others stay in storage.
     pub tail: Vec<Entry>,
 }

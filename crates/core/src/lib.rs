@@ -17,6 +17,7 @@ mod inspect;
 mod interface;
 mod log;
 mod mail;
+mod membership;
 pub mod message;
 mod progress;
 mod proposals;

@@ -13,7 +13,7 @@ pub(crate) struct Mail {
     id: ReplicaId,
     incarnation: u64,
     boot: u64,
-    /// Each peer's data directory and newest boot, as far as heard.
+    /// Each peer's data directory and newest boot, as far as bound or heard; boots begin with 1.
     heard: BTreeMap<ReplicaId, (u64, u64)>,
     /// Messages that promise what the write of this number makes durable.
     held: Vec<(u64, Message)>,
@@ -64,6 +64,24 @@ impl Mail {
             .extend(freed.filter(|message| message.term == term));
     }
 
+    /// Rule 13: a member's directory is the one it was bound to, and who left may come back with another.
+    pub(crate) fn know(&mut self, membership: &Membership) {
+        self.heard.retain(|id, _| membership.member(*id).is_some());
+        for member in &membership.members {
+            if let Some(incarnation) = member.incarnation.filter(|_| member.id != self.id) {
+                let heard = self.heard.entry(member.id).or_insert((incarnation, 0));
+                if heard.0 != incarnation {
+                    *heard = (incarnation, 0);
+                }
+            }
+        }
+    }
+
+    /// The data directory of a peer that was heard.
+    pub(crate) fn incarnation_of(&self, peer: ReplicaId) -> Option<u64> {
+        self.heard.get(&peer).map(|&(incarnation, _)| incarnation)
+    }
+
     fn addressed(&self, to: ReplicaId, term: u64, body: Body) -> Message {
         Message {
             cluster: self.cluster,
@@ -71,14 +89,15 @@ impl Mail {
             from: self.id,
             to,
             from_incarnation: self.incarnation,
-            to_incarnation: self.heard.get(&to).map(|&(incarnation, _)| incarnation),
+            to_incarnation: self.incarnation_of(to),
             boot: self.boot,
             term,
             body,
         }
     }
 
-    /// Whether the message may be listened to; `Ok(true)` if its sender has restarted since it was last heard.
+    /// Whether the message may be listened to; `Ok(true)` if its sender has restarted since it was last heard. Who is
+    /// no member as far as we know may be one that was added since, and even lead.
     pub(crate) fn admit(&mut self, m: &Message, members: &Membership) -> Result<bool, Stranger> {
         if (m.cluster, m.group, m.to) != (self.cluster, self.group, self.id) || m.from == self.id {
             return Err(Stranger::OtherAddress);
@@ -86,11 +105,9 @@ impl Mail {
         if m.term > 1 << 62 {
             return Err(Stranger::Implausible);
         }
-        let member = members.member(m.from).ok_or(Stranger::NotAMember)?;
         let theirs = (m.from_incarnation, m.boot);
         let (heard, boot) = self.heard.get(&m.from).copied().unwrap_or(theirs);
-        let theirs_differs = member.incarnation.unwrap_or(heard) != m.from_incarnation;
-        if theirs_differs
+        if heard != m.from_incarnation
             || m.to_incarnation
                 .is_some_and(|ours| ours != self.incarnation)
         {
@@ -99,7 +116,9 @@ impl Mail {
         if m.boot < boot {
             return Err(Stranger::FormerBoot);
         }
-        self.heard.insert(m.from, theirs);
-        Ok(m.boot > boot)
+        if members.member(m.from).is_some() {
+            self.heard.insert(m.from, theirs);
+        }
+        Ok(m.boot > boot && boot > 0)
     }
 }

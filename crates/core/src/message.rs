@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::codec::{codec_enum, codec_struct};
-use crate::{Base, Entry, Position, ReplicaId};
+use crate::{Base, Entry, Position, Proposal, Refusal, ReplicaId};
 
 /// A message and all that says whether it may be listened to (rule 7).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -66,6 +66,8 @@ pub enum Body {
     ReadReply(ReadReply),
     /// The leader's go-ahead: campaign now, without waiting (thesis, section 3.10).
     Campaign,
+    /// The one spoken to is no member since this version of the membership, which is committed.
+    Removed(u64),
 }
 
 /// Whether a campaign is a question or meant.
@@ -199,10 +201,8 @@ pub enum SnapshotOutcome {
 pub struct Forward {
     /// The origin's number for it: with the origin's boot, accepted only once and only rising.
     pub sequence: u64,
-    /// CRC-32C of the payload.
-    pub checksum: u32,
-    /// The command.
-    pub payload: Bytes,
+    /// What is proposed.
+    pub proposal: Proposal,
 }
 
 /// The answer to a [`Forward`].
@@ -211,7 +211,7 @@ pub struct ForwardReply {
     /// The proposal's number.
     pub sequence: u64,
     /// Where in the log it was put; nowhere, if it was refused and never will be.
-    pub position: Option<Position>,
+    pub outcome: Result<Position, Refusal>,
 }
 
 /// Asks for a read index.
@@ -245,7 +245,7 @@ impl Message {
     pub fn bytes(&self) -> usize {
         let body = match &self.body {
             Body::Append(append) => append.entries.iter().map(Entry::bytes).sum(),
-            Body::Forward(forward) => forward.payload.len(),
+            Body::Forward(forward) => forward.proposal.payload.len(),
             Body::Snapshot(piece) => piece.data.len() + 64 * piece.base.membership.members.len(),
             _ => 0,
         };
@@ -270,8 +270,8 @@ codec_struct! {
     AppendReply { stamp, promise, outcome }
     Snapshot { transfer, base, offset, data, done }
     SnapshotReply { transfer, outcome }
-    Forward { sequence, checksum, payload }
-    ForwardReply { sequence, position }
+    Forward { sequence, proposal }
+    ForwardReply { sequence, outcome }
     Read { number }
     ReadReply { number, index }
 }
@@ -283,6 +283,6 @@ codec_enum! {
     Body as "message kind" {
         Vote(vote) = 1, VoteReply(reply) = 2, Append(append) = 3, AppendReply(reply) = 4,
         Snapshot(piece) = 5, SnapshotReply(reply) = 6, Forward(forward) = 7, ForwardReply(reply) = 8,
-        Read(read) = 9, ReadReply(reply) = 10, Campaign = 11,
+        Read(read) = 9, ReadReply(reply) = 10, Campaign = 11, Removed(version) = 12,
     }
 }

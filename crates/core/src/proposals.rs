@@ -4,22 +4,17 @@
 
 use core::mem;
 
-use bytes::Bytes;
-
 use crate::message::{Body, Forward, ForwardReply};
 use crate::raft::{Own, Part, Raft};
 use crate::replication::Leading;
-use crate::{EntryKind, Refusal, ReplicaId};
+use crate::{Conditions, EntryKind, Position, Proposal, Refusal, ReplicaId};
 
 impl Raft {
-    pub(crate) fn propose(&mut self, ticket: u64, checksum: u32, payload: Bytes) {
+    pub(crate) fn propose(&mut self, ticket: u64, proposal: Proposal) {
         let own = &mut self.own;
         let answer = match (&mut self.part, own.leader) {
-            (Part::Leader(leading), _) => match leading.refusal(own) {
-                Some(refusal) => Err(refusal),
-                None => Ok(leading.append(own, EntryKind::Command, checksum, payload)),
-            },
-            (_, Some(leader)) => return own.forward(leader, ticket, checksum, payload),
+            (Part::Leader(leading), _) => leading.take(own, proposal),
+            (_, Some(leader)) => return own.forward(leader, ticket, proposal),
             (_, None) => Err(Refusal::NoLeader),
         };
         own.out.proposed.push((ticket, answer));
@@ -27,59 +22,65 @@ impl Raft {
 }
 
 impl Leading {
-    fn refusal(&self, own: &Own) -> Option<Refusal> {
+    fn take(&mut self, own: &mut Own, proposal: Proposal) -> Result<Position, Refusal> {
+        let Proposal {
+            kind,
+            checksum,
+            payload,
+            conditions,
+        } = proposal;
         if !own.accepting {
-            Some(Refusal::DiskFull)
+            return Err(Refusal::DiskFull);
         } else if self.handover.is_some() {
-            Some(Refusal::Transferring)
-        } else {
-            let full = self.uncommitted_bytes >= own.config.uncommitted_bytes_max;
-            full.then_some(Refusal::Busy)
+            return Err(Refusal::Transferring);
+        } else if self.uncommitted_bytes >= own.config.uncommitted_bytes_max {
+            return Err(Refusal::Busy);
+        } else if !conditions.hold(own) {
+            return Err(Refusal::Condition);
+        }
+        match kind {
+            EntryKind::Membership => self.change(own, payload).map_err(Refusal::Change),
+            kind => Ok(self.append(own, kind, checksum, payload)),
         }
     }
 
     /// An origin's numbers are accepted only rising, so that a duplicate is never appended (rule 9).
     pub(crate) fn forward_arrived(&mut self, own: &mut Own, from: ReplicaId, forward: Forward) {
-        let Forward { sequence, .. } = forward;
+        let Forward { sequence, proposal } = forward;
+        if !self.progress.contains_key(&from) {
+            return;
+        }
         let newest = self.origins.entry(from).or_default();
         if sequence <= mem::replace(newest, sequence.max(*newest)) {
             return;
         }
-        let position = match self.refusal(own) {
-            Some(_) => None,
-            None => {
-                let Forward {
-                    checksum, payload, ..
-                } = forward;
-                Some(self.append(own, EntryKind::Command, checksum, payload))
-            }
-        };
-        if let (Some(position), Some(origin)) = (position, self.progress.get_mut(&from)) {
+        let outcome = self.take(own, proposal);
+        if let (Ok(position), Some(origin)) = (&outcome, self.progress.get_mut(&from)) {
             origin.awaits = position.index;
         }
-        own.send(
-            from,
-            Body::ForwardReply(ForwardReply { sequence, position }),
-        );
+        own.send(from, Body::ForwardReply(ForwardReply { sequence, outcome }));
+    }
+}
+
+impl Conditions {
+    fn hold(&self, own: &Own) -> bool {
+        let (term, version) = (own.hard.term, own.members.newest().version);
+        self.leader_term.is_none_or(|wanted| wanted == term)
+            && self.members_version.is_none_or(|wanted| wanted == version)
+            && self.index_max.is_none_or(|max| own.log.last().index < max)
     }
 }
 
 impl Own {
-    fn forward(&mut self, leader: ReplicaId, ticket: u64, checksum: u32, payload: Bytes) {
+    fn forward(&mut self, leader: ReplicaId, ticket: u64, proposal: Proposal) {
         let sequence = self.mail.number();
         self.forwards.insert(sequence, ticket);
-        let forward = Forward {
-            sequence,
-            checksum,
-            payload,
-        };
-        self.send(leader, Body::Forward(forward));
+        self.send(leader, Body::Forward(Forward { sequence, proposal }));
     }
 
     pub(crate) fn forward_answered(&mut self, reply: ForwardReply) {
         if let Some(ticket) = self.forwards.remove(&reply.sequence) {
-            let answer = reply.position.ok_or(Refusal::RefusedByLeader);
-            self.out.proposed.push((ticket, answer));
+            self.out.proposed.push((ticket, reply.outcome));
         }
     }
 

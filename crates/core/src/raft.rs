@@ -8,13 +8,14 @@ use crate::election::Campaign;
 use crate::following::Following;
 use crate::log::Log;
 use crate::mail::Mail;
+use crate::membership::Memberships;
 use crate::message::Body;
 use crate::random::Random;
 use crate::reads::{Reader, Reads};
 use crate::replication::Leading;
 use crate::{
-    Apply, Config, ConfigError, Event, HardState, Input, Membership, Message, Now, Outputs,
-    ReplicaId, Restored, Timing,
+    Apply, Config, ConfigError, Event, HardState, Input, Message, Now, Outputs, ReplicaId,
+    Restored, Timing,
 };
 
 /// One replica of one group: the algorithm, and nothing else.
@@ -63,8 +64,11 @@ pub(crate) struct Own {
     pub(crate) mail: Mail,
     pub(crate) hard: HardState,
     pub(crate) log: Log,
-    /// The membership in force: the newest in the log (rule 5).
-    pub(crate) membership: Membership,
+    pub(crate) members: Memberships,
+    /// Some membership that was in force had us as a member.
+    pub(crate) belongs: bool,
+    /// The version of the membership in which we know ourselves to be removed.
+    pub(crate) removed_in: u64,
     pub(crate) leader: Option<ReplicaId>,
     pub(crate) following: Following,
     pub(crate) reads: Reads,
@@ -94,15 +98,18 @@ impl Raft {
     ///
     /// # Errors
     /// If the timing in `config` can't work.
-    pub fn new(config: Config, restored: Restored, now: Now) -> Result<Self, ConfigError> {
+    pub fn new(config: Config, mut restored: Restored, now: Now) -> Result<Self, ConfigError> {
         config.timing.check()?;
         let base = restored.base.position.index;
+        let memberships = mem::take(&mut restored.memberships);
         let mut own = Own {
             now,
             random: Random(config.seed ^ config.id.0.rotate_left(32) ^ config.boot.rotate_left(16)),
             mail: Mail::new(&config),
             hard: restored.hard_state,
-            membership: restored.base.membership.clone(),
+            members: Memberships::new(base, restored.base.membership.clone()),
+            belongs: false,
+            removed_in: 0,
             leader: None,
             following: Following::default(),
             reads: Reads::default(),
@@ -119,8 +126,12 @@ impl Raft {
             log: Log::new(restored),
             config,
         };
+        own.mail.know(own.members.newest());
+        for entry in memberships {
+            own.append_membership(&entry);
+        }
         own.hard.committed = own.hard.committed.clamp(base, own.log.last().index);
-        if own.membership.incoming != [own.config.id] {
+        if !own.members.newest().voters().eq([own.config.id]) {
             own.put_off_election();
         }
         let part = Part::Follower;
@@ -134,16 +145,7 @@ impl Raft {
         match (input, &mut self.part) {
             (Input::Wake, _) => self.wake(),
             (Input::Message(message), _) => self.receive(message),
-            (
-                Input::Propose {
-                    ticket,
-                    checksum,
-                    payload,
-                },
-                _,
-            ) => {
-                self.propose(ticket, checksum, payload);
-            }
+            (Input::Propose { ticket, proposal }, _) => self.propose(ticket, proposal),
             (Input::Read { ticket }, _) => own.reads.waiting.push(Reader::Here { ticket }),
             (Input::Flushed { write }, _) => self.flushed(write),
             (Input::Applied { index }, _) => own.applied(index),
@@ -190,6 +192,7 @@ impl Raft {
             own.ask_leader();
             own.write();
             own.acknowledge();
+            own.see_removal();
         }
         own.hand_over_committed();
         let (term, leader) = (own.hard.term, own.leader);
@@ -236,7 +239,10 @@ impl Raft {
 
     fn receive(&mut self, message: Message) {
         let (from, own) = (message.from, &mut self.own);
-        match (own.mail.admit(&message, &own.membership), &mut self.part) {
+        match (
+            own.mail.admit(&message, own.members.newest()),
+            &mut self.part,
+        ) {
             (Err(reason), _) => return own.out.events.push(Event::Ignored { from, reason }),
             (Ok(true), Part::Leader(leading)) => leading.forget(own, from),
             (Ok(_), _) => {}
@@ -244,7 +250,11 @@ impl Raft {
         let Message { term, body, .. } = message;
         match body {
             // A wish to lead alone may be of a higher term, and yet not raise ours.
-            Body::Vote(vote) => self.asked_to_vote(from, term, vote),
+            Body::Vote(vote) => {
+                self.own.tell_of_removal(from);
+                self.asked_to_vote(from, term, vote);
+            }
+            Body::Removed(version) => self.own.told_of_removal(version),
             body if term < self.own.hard.term => self.own.answer_former_term(from, body),
             body => {
                 if term > self.own.hard.term {
@@ -266,7 +276,7 @@ impl Raft {
             (Body::AppendReply(reply), Part::Leader(it)) => it.append_answered(own, from, reply),
             (Body::SnapshotReply(reply), Part::Leader(it)) => it.piece_answered(own, from, reply),
             (Body::Forward(forward), Part::Leader(it)) => it.forward_arrived(own, from, forward),
-            (Body::Read(read), Part::Leader(_)) => own.read_arrived(from, read),
+            (Body::Read(read), Part::Leader(it)) => it.read_arrived(own, from, read),
             (_, Part::Leader(_)) => {}
             (Body::VoteReply(reply), Part::Campaigner(_)) => self.vote_arrived(from, reply),
             (Body::Append(append), _) => own.append_arrived(from, append),
@@ -274,7 +284,7 @@ impl Raft {
             (Body::ForwardReply(reply), _) => own.forward_answered(reply),
             (Body::ReadReply(reply), _) => own.read_answered(reply),
             (Body::Campaign, _) => self.told_to_campaign(from),
-            (Body::Vote(_) | Body::VoteReply(_), _) => {}
+            (Body::Vote(_) | Body::VoteReply(_) | Body::Removed(_), _) => {}
             (Body::AppendReply(_) | Body::SnapshotReply(_), _) => {}
             (Body::Forward(_) | Body::Read(_), _) => {}
         }

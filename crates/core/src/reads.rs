@@ -57,6 +57,13 @@ impl Reads {
 }
 
 impl Leading {
+    pub(crate) fn read_arrived(&mut self, own: &mut Own, id: ReplicaId, read: Read) {
+        if self.progress.contains_key(&id) {
+            let number = read.number;
+            own.reads.waiting.push(Reader::Peer { id, number });
+        }
+    }
+
     /// Begins the next round once the one before is confirmed.
     pub(crate) fn begin_round(&mut self, own: &mut Own) {
         // Rule 8: before it has committed in its own term, a leader doesn't know what is committed.
@@ -89,11 +96,6 @@ impl Own {
         let number = self.reads.number;
         self.send(leader, Body::Read(Read { number }));
         self.schedule_beat();
-    }
-
-    pub(crate) fn read_arrived(&mut self, id: ReplicaId, read: Read) {
-        let Read { number } = read;
-        self.reads.waiting.push(Reader::Peer { id, number });
     }
 
     pub(crate) fn read_answered(&mut self, reply: ReadReply) {

@@ -30,13 +30,17 @@ pub(crate) struct Leading {
     pub(crate) disk_behind_since: Option<u64>,
     /// When something was last committed, or nothing was left to commit.
     pub(crate) progressed_at: u64,
+    /// The log's last index at the last heartbeat.
+    pub(crate) last_at_beat: u64,
+    /// Not before this is leadership handed to a voter of a higher priority.
+    pub(crate) give_back_at: u64,
 }
 
 impl Leading {
     /// Opens a term: an entry of its own lets those of earlier terms commit (Raft, section 8).
     pub(crate) fn begin(own: &mut Own) -> Self {
         let (now, last) = (own.now.monotonic, own.log.last().index);
-        let peers = own.membership.members.iter().map(|member| member.id);
+        let peers = own.members.newest().members.iter().map(|member| member.id);
         let peers = peers.filter(|&id| id != own.config.id);
         let mut leading = Self {
             progress: peers.map(|id| (id, Progress::new(last, now))).collect(),
@@ -47,6 +51,8 @@ impl Leading {
             handover: None,
             disk_behind_since: None,
             progressed_at: now,
+            last_at_beat: last + 1,
+            give_back_at: now,
         };
         leading.append(own, EntryKind::Noop, 0, Bytes::new());
         leading
@@ -69,13 +75,13 @@ impl Leading {
         };
         let position = entry.position;
         self.uncommitted_bytes += entry.bytes();
-        own.log.append(entry);
+        own.append(entry);
         position
     }
 
     /// All moments it remembers.
     pub(crate) fn times(&mut self) -> impl Iterator<Item = &mut u64> {
-        let own = [&mut self.progressed_at].into_iter();
+        let own = [&mut self.progressed_at, &mut self.give_back_at].into_iter();
         let own = own.chain(&mut self.disk_behind_since);
         let own = own.chain(self.handover.as_mut().map(|handover| &mut handover.until));
         own.chain(self.progress.values_mut().flat_map(Progress::times))
@@ -165,7 +171,7 @@ impl Leading {
                 theirs(id)
             }
         };
-        own.membership.reached(value)
+        own.members.newest().reached(value)
     }
 
     /// Commits what a quorum has durably, if it is of our own term (rule 4; Raft, section 5.4.2, figure 8).
@@ -178,6 +184,7 @@ impl Leading {
             self.uncommitted_bytes -= own.log.cached_bytes(committed + 1, reached);
             self.progressed_at = own.now.monotonic;
             own.hard.committed = reached;
+            self.go_on_changing(own);
         }
     }
 }

@@ -145,7 +145,6 @@ impl Own {
         let index = base.position.index;
         if index > self.hard.committed {
             self.hard.committed = index;
-            self.membership = base.membership.clone();
             self.applying.push_back(index);
             self.rebase(base.clone());
             self.out.install = Some(base);
@@ -157,7 +156,7 @@ impl Own {
         if let Some(term) = term.filter(|_| index > self.log.base().index) {
             self.rebase(Base {
                 position: Position::new(index, term),
-                membership: self.membership.clone(),
+                membership: self.members.at(index).clone(),
             });
         }
     }

@@ -21,7 +21,7 @@ impl Leading {
         let voters = self
             .progress
             .iter()
-            .filter(|(id, _)| own.membership.is_voter(**id));
+            .filter(|(id, _)| own.members.newest().is_voter(**id));
         let named = voters.filter(|(id, _)| to.is_none_or(|to| to == **id));
         if let Some((&to, _)) = named.max_by_key(|(_, peer)| peer.matched) {
             let until = own.now.monotonic + own.config.timing.election_nanos();
@@ -35,7 +35,8 @@ impl Leading {
         let Some(handover) = &mut self.handover else {
             return;
         };
-        let is_complete = self.progress[&handover.to].matched == own.log.last().index;
+        let successor = self.progress.get(&handover.to);
+        let is_complete = successor.is_some_and(|it| it.matched == own.log.last().index);
         if is_complete && !handover.told {
             handover.told = true;
             own.send(handover.to, Body::Campaign);
@@ -51,8 +52,16 @@ impl Leading {
         for (&to, progress) in &mut self.progress {
             progress.watch_transfer(to, own);
         }
+        self.tend_members(own);
         self.heartbeat(own);
         own.schedule_beat();
+    }
+
+    /// A membership without us is committed, and there is nobody left to hand over to who was not told.
+    fn has_left(&self, own: &Own) -> bool {
+        let is_decided = own.members.newest_index() <= own.hard.committed;
+        let has_tried = self.handover.is_none_or(|handover| handover.told);
+        is_decided && has_tried && !own.members.newest().is_voter(own.config.id)
     }
 
     /// A leader that can't lead must not keep others from it.
@@ -65,7 +74,9 @@ impl Leading {
         if own.hard.committed == own.log.last().index {
             self.progressed_at = now;
         }
-        if lasts(self.reached(own, now, |peer| peer.contact), election) {
+        if self.has_left(own) {
+            Some(StepDown::NotAVoter)
+        } else if lasts(self.reached(own, now, |peer| peer.contact), election) {
             Some(StepDown::NoContact)
         } else if self
             .disk_behind_since

@@ -6,6 +6,8 @@ use core::fmt;
 
 use bytes::Bytes;
 
+use crate::Timing;
+
 /// Names one replica of a group, for as long as the group lives.
 ///
 /// ```
@@ -71,6 +73,8 @@ pub enum EntryKind {
     Noop,
     /// The payload is a command for the state machine.
     Command,
+    /// The payload is a [`Membership`], in force from here on (Raft, section 6).
+    Membership,
 }
 
 /// One entry of the replicated log.
@@ -127,12 +131,15 @@ pub struct Member {
     pub incarnation: Option<u64>,
     /// Where its peers reach it, in the cluster's own notation (`host:port` for TCP).
     pub address: String,
-    /// Its part today.
-    pub role: Role,
-    /// The part it will have when the change under way is complete.
-    pub next_role: Role,
+    /// Its part today; none, while it is only about to join.
+    pub role: Option<Role>,
+    /// The part it will have when the change under way is complete; none, if it leaves. Without a change the same as
+    /// `role`.
+    pub next_role: Option<Role>,
     /// Whether a learner becomes a voter by itself once it has caught up.
     pub promote_when_caught_up: bool,
+    /// A leader hands over to a voter of a higher priority that has caught up.
+    pub priority: u32,
 }
 
 impl Member {
@@ -142,49 +149,23 @@ impl Member {
             id: id.into(),
             incarnation: None,
             address: address.into(),
-            role: Role::Voter,
-            next_role: Role::Voter,
+            role: Some(Role::Voter),
+            next_role: Some(Role::Voter),
             promote_when_caught_up: false,
+            priority: 0,
         }
     }
 }
 
-/// Who belongs to the group, and whose majorities decide.
+/// Who belongs to the group, whose majorities decide, and what all have agreed on beside the commands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Membership {
     /// Rises by one with every change.
     pub version: u64,
-    /// The voters; during a joint change, the new half. In rising order.
-    pub incoming: Vec<ReplicaId>,
-    /// The old half during a joint change, else empty. In rising order.
-    pub outgoing: Vec<ReplicaId>,
     /// Everybody, in rising order of their ids.
     pub members: Vec<Member>,
-}
-
-impl Membership {
-    /// The membership of a new group whose founders all vote.
-    pub fn founders(members: impl IntoIterator<Item = Member>) -> Self {
-        let mut members: Vec<Member> = members.into_iter().collect();
-        members.sort_by_key(|member| member.id);
-        let incoming = members.iter().map(|member| member.id).collect();
-        Self {
-            version: 1,
-            incoming,
-            outgoing: Vec::new(),
-            members,
-        }
-    }
-
-    /// Whether `id` votes, in either half.
-    pub fn is_voter(&self, id: ReplicaId) -> bool {
-        self.incoming.contains(&id) || self.outgoing.contains(&id)
-    }
-
-    /// The member called `id`.
-    pub fn member(&self, id: ReplicaId) -> Option<&Member> {
-        self.members.iter().find(|member| member.id == id)
-    }
+    /// The timing of all replicas; each uses its own while there is none.
+    pub timing: Option<Timing>,
 }
 
 /// Where a replica's log begins: all up to `position` is covered by a snapshot.

@@ -1,13 +1,15 @@
 //! The bytes of messages, entries and all that a log holds: complete, stable, and safe to read from anybody.
 
+use std::time::Duration;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use little_raft_core::message::{
     Append, AppendOutcome, AppendReply, Ballot, Body, Forward, ForwardReply, Read, ReadReply,
     Snapshot, SnapshotOutcome, SnapshotReply, Stamp, Vote, VoteReply,
 };
 use little_raft_core::{
-    Base, Codec, DecodeError, Entry, EntryKind, HardState, Identity, Member, Membership, Message,
-    Position, ReplicaId, Role,
+    Base, Change, ChangeError, Codec, Conditions, DecodeError, Entry, EntryKind, HardState,
+    Identity, Member, Membership, Message, Position, Proposal, Refusal, ReplicaId, Role, Timing,
 };
 
 /// A small generator of anything.
@@ -65,13 +67,82 @@ impl Any {
     }
 
     fn entry(&mut self) -> Entry {
-        let kinds = [EntryKind::Noop, EntryKind::Command];
         Entry {
             position: self.position(),
-            kind: kinds[self.below(2) as usize],
+            kind: self.kind(),
             time: self.number(),
             checksum: self.number() as u32,
             payload: self.payload(),
+        }
+    }
+
+    fn kind(&mut self) -> EntryKind {
+        [EntryKind::Noop, EntryKind::Command, EntryKind::Membership][self.below(3) as usize]
+    }
+
+    fn proposal(&mut self) -> Proposal {
+        Proposal {
+            kind: self.kind(),
+            checksum: self.number() as u32,
+            payload: self.payload(),
+            conditions: Conditions {
+                leader_term: self.maybe(Self::number),
+                members_version: self.maybe(Self::number),
+                index_max: self.maybe(Self::number),
+            },
+        }
+    }
+
+    fn timing(&mut self) -> Timing {
+        Timing {
+            heartbeat: Duration::from_nanos(self.number()),
+            election: Duration::from_nanos(self.number()),
+        }
+    }
+
+    fn address(&mut self) -> String {
+        ["", "localhost:7001", "größe:1"][self.below(3) as usize].to_owned()
+    }
+
+    fn change(&mut self) -> Change {
+        match self.below(7) {
+            0 => Change::Add {
+                id: self.id(),
+                address: self.address(),
+                role: self.role(),
+                priority: self.number() as u32,
+            },
+            1 => Change::Remove(self.id()),
+            2 => Change::SetRole(self.id(), self.role()),
+            3 => Change::SetAddress(self.id(), self.address()),
+            4 => Change::SetPriority(self.id(), self.number() as u32),
+            5 => Change::Bind(self.id(), self.number()),
+            _ => Change::SetTiming(self.timing()),
+        }
+    }
+
+    fn refusal(&mut self) -> Refusal {
+        let error = match self.below(8) {
+            0 => ChangeError::UnderWay,
+            1 => ChangeError::Unknown(self.id()),
+            2 => ChangeError::Known(self.id()),
+            3 => ChangeError::AddressInUse {
+                address: self.address(),
+                by: self.id(),
+            },
+            4 => ChangeError::NoVoters,
+            5 => ChangeError::Lags(self.id(), self.number()),
+            6 => ChangeError::Timing(self.timing()),
+            _ => ChangeError::Unreadable,
+        };
+        match self.below(7) {
+            0 => Refusal::NoLeader,
+            1 => Refusal::Transferring,
+            2 => Refusal::Busy,
+            3 => Refusal::DiskFull,
+            4 => Refusal::Condition,
+            5 => Refusal::Unknown,
+            _ => Refusal::Change(error),
         }
     }
 
@@ -83,10 +154,11 @@ impl Any {
         Member {
             id: self.id(),
             incarnation: self.maybe(Self::number),
-            address: ["", "localhost:7001", "größe:1"][self.below(3) as usize].to_owned(),
-            role: self.role(),
-            next_role: self.role(),
+            address: self.address(),
+            role: self.maybe(Self::role),
+            next_role: self.maybe(Self::role),
             promote_when_caught_up: self.truth(),
+            priority: self.number() as u32,
         }
     }
 
@@ -95,9 +167,8 @@ impl Any {
             position: self.position(),
             membership: Membership {
                 version: self.number(),
-                incoming: self.some(Self::id),
-                outgoing: self.some(Self::id),
                 members: self.some(Self::member),
+                timing: self.maybe(Self::timing),
             },
         }
     }
@@ -107,7 +178,7 @@ impl Any {
     }
 
     fn body(&mut self) -> Body {
-        match self.below(11) {
+        match self.below(12) {
             0 => Body::Vote(Vote {
                 number: self.number(),
                 ballot: self.ballot(),
@@ -153,12 +224,14 @@ impl Any {
             }),
             6 => Body::Forward(Forward {
                 sequence: self.number(),
-                checksum: self.number() as u32,
-                payload: self.payload(),
+                proposal: self.proposal(),
             }),
             7 => Body::ForwardReply(ForwardReply {
                 sequence: self.number(),
-                position: self.maybe(Self::position),
+                outcome: match self.truth() {
+                    true => Ok(self.position()),
+                    false => Err(self.refusal()),
+                },
             }),
             8 => Body::Read(Read {
                 number: self.number(),
@@ -167,6 +240,7 @@ impl Any {
                 number: self.number(),
                 index: self.number(),
             }),
+            10 => Body::Removed(self.number()),
             _ => Body::Campaign,
         }
     }
@@ -204,6 +278,7 @@ fn what_is_encoded_comes_back() {
         comes_back(&any.message());
         comes_back(&any.entry());
         comes_back(&any.base());
+        comes_back(&any.change());
         comes_back(&HardState {
             term: any.number(),
             vote: any.maybe(Any::id),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use little_raft_core::message::{Body, VoteReply};
 use little_raft_core::{
     Apply, Base, Config, Entry, EntryKind, HardState, Identity, Input, Member, Membership, Message,
-    Now, Outputs, Position, Raft, ReplicaId, Restored, State, Timing,
+    Now, Outputs, Position, Proposal, Raft, ReplicaId, Restored, State, Timing,
 };
 
 fn config(id: u64) -> Config {
@@ -50,6 +50,7 @@ fn replica(id: u64, terms: &[u64], now: Now) -> Raft {
         },
         terms: runs,
         last: terms.len() as u64,
+        memberships: Vec::new(),
         tail,
     };
     Raft::new(config(id), restored, now).expect("a timing that works")
@@ -231,12 +232,8 @@ fn busy_leader(shift: u64) -> Raft {
     // Its first heartbeat is due at once.
     raft.step(now, Input::Wake);
     let payload = Bytes::from_static(b"x");
-    let propose = Input::Propose {
-        ticket: 1,
-        checksum: 7,
-        payload,
-    };
-    raft.step(now, propose);
+    let (ticket, proposal) = (1, Proposal::command(7, payload));
+    raft.step(now, Input::Propose { ticket, proposal });
     raft.step(now, Input::Transfer { to: None });
     raft.step(now, Input::Read { ticket: 2 });
     raft.outputs(now);

@@ -56,7 +56,7 @@ impl From<Refusal> for ProposeError {
         match refusal {
             Refusal::NoLeader | Refusal::Transferring => Self::NoLeader,
             Refusal::DiskFull => Self::DiskFull,
-            Refusal::Busy | Refusal::RefusedByLeader => Self::Busy,
+            Refusal::Busy => Self::Busy,
             // A refusal that this version does not know promises nothing.
             _ => Self::Unknown,
         }

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use little_raft_core::message::{Body, Forward};
-use little_raft_core::{Message, ReplicaId};
+use little_raft_core::{Message, Proposal, ReplicaId};
 use little_raft_net::{Handler, Hello, Options, Tcp};
 
 const ROUNDS: usize = 21;
@@ -98,8 +98,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let forward = Forward {
         sequence: 1,
-        checksum: 0,
-        payload: vec![7; 64].into(),
+        proposal: Proposal::command(0, vec![7; 64].into()),
     };
     let message = Message {
         cluster: 1,

@@ -85,18 +85,18 @@ impl Checks {
         }
         let committed = self.committed.advanced(node, raft)?;
         if let Some(position) = committed {
-            check_durable(nodes, position)?;
+            check_durable(nodes, raft, position)?;
         }
         self.machine.applied(node, effects)?;
         self.once.applied(effects)?;
         for (ticket, ending) in &effects.ended {
             self.once.ended(*ticket, *ending)?;
             if let Some(position) = self.operations.ended(*ticket, *ending)? {
-                check_durable(nodes, position)?;
+                self.committed.holds(position)?;
             }
         }
         self.steps += 1;
-        if self.steps % 64 == 0 {
+        if self.steps % 64 == 0 && effects.is_drained {
             Matching::whole_log(node, raft)?;
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use little_raft_core::{Base, Entry, HardState, Position, Restored, Write};
+use little_raft_core::{Base, Entry, EntryKind, HardState, Membership, Position, Restored, Write};
 
 use crate::machine::Snapshot;
 use crate::random::Random;
@@ -57,6 +57,19 @@ impl Image {
             || self.term_at(position.index) == Some(position.term)
     }
 
+    /// The membership in force: the newest in the log.
+    pub(crate) fn membership(&self) -> Membership {
+        let newest = self.memberships().pop();
+        let newest = newest.and_then(|entry| entry.membership());
+        newest.unwrap_or_else(|| self.base.membership.clone())
+    }
+
+    fn memberships(&self) -> Vec<Entry> {
+        let entries = self.entries.values();
+        let memberships = entries.filter(|entry| entry.kind == EntryKind::Membership);
+        memberships.cloned().collect()
+    }
+
     /// What a replica is told at its start, with no more than `tail` entries in memory.
     pub(crate) fn restored(&self, tail: u64) -> Restored {
         let mut terms: Vec<Position> = Vec::new();
@@ -72,6 +85,7 @@ impl Image {
             base: self.base.clone(),
             terms,
             last: self.last(),
+            memberships: self.memberships(),
             tail: self.entries.range(from..).map(|(_, e)| e.clone()).collect(),
         }
     }

@@ -1,8 +1,9 @@
 //! What befalls the cluster.
 
-use little_raft_core::{Input, ReplicaId};
+use little_raft_core::{Change, Input, Membership, Proposal, ReplicaId, Role};
 
 use crate::checks::Violation;
+use crate::node::{CHANGE, address};
 use crate::weather::{Fault, MILLI, draw_timing};
 use crate::world::World;
 
@@ -49,6 +50,7 @@ impl World {
                 self.weather.timing = draw_timing(&mut self.random);
                 self.set_timing()?;
             }
+            Fault::Members => self.change_members(leader)?,
             Fault::Storm => self.network.storm_until = until,
         }
         if !matches!(fault, Fault::Heal) && self.random.chance(300) {
@@ -73,6 +75,39 @@ impl World {
     pub(crate) fn set_timing(&mut self) -> Result<(), Violation> {
         let timing = self.weather.timing;
         (0..self.nodes.len()).try_for_each(|at| self.input_if_awake(at, Input::SetTiming(timing)))
+    }
+
+    /// Somebody joins, leaves, or gets another part; or several of that at once.
+    fn change_members(&mut self, leader: usize) -> Result<(), Violation> {
+        let Some(raft) = self.nodes[leader].raft() else {
+            return Ok(());
+        };
+        let membership = raft.membership().clone();
+        let count = self.random.pick(&[1, 1, 1, 2, 3]);
+        let changes: Vec<Change> = (0..count).map(|_| self.change(&membership)).collect();
+        self.journal.note(self.now, format_args!("{changes:?}"));
+        let proposal = Proposal::changes(&changes);
+        let ticket = CHANGE;
+        self.input_if_awake(leader, Input::Propose { ticket, proposal })
+    }
+
+    fn change(&mut self, membership: &Membership) -> Change {
+        let one = self.random.between(1, self.nodes.len() as u64);
+        let id = ReplicaId(one);
+        let role = self.random.pick(&[Role::Voter, Role::Voter, Role::Learner]);
+        if membership.member(id).is_none() {
+            return Change::Add {
+                id,
+                address: address(one),
+                role,
+                priority: 0,
+            };
+        }
+        match self.random.below(6) {
+            0..3 => Change::Remove(id),
+            3 | 4 => Change::SetRole(id, role),
+            _ => Change::SetPriority(id, self.random.below(3) as u32),
+        }
     }
 
     fn ids(&self) -> impl Iterator<Item = u64> + use<> {

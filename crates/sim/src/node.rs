@@ -13,6 +13,12 @@ use crate::random::Random;
 use crate::weather::{MICRO, MILLI, Weather};
 
 pub(crate) const CLUSTER: u64 = 77;
+/// The ticket of changes of members: nobody waits for them.
+pub(crate) const CHANGE: u64 = u64::MAX;
+
+pub(crate) fn address(id: u64) -> String {
+    format!("replica {id}")
+}
 
 /// Something that will happen to one boot of a replica.
 #[derive(Clone, Debug)]
@@ -66,6 +72,8 @@ pub(crate) struct Effects {
     pub(crate) applied: Vec<Entry>,
     pub(crate) machines: Vec<Machine>,
     pub(crate) events: Vec<Event>,
+    /// All that the core wanted written was handed to the disk.
+    pub(crate) is_drained: bool,
 }
 
 #[derive(Debug)]
@@ -80,6 +88,8 @@ enum Task {
 struct Running {
     raft: Raft,
     machine: Machine,
+    /// The membership at what the machine has applied.
+    membership: Membership,
     tasks: VecDeque<Task>,
     snapshot_taken: u64,
     sending: BTreeMap<(ReplicaId, u64), Snapshot>,
@@ -107,9 +117,12 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn new(id: u64, replicas: u64) -> Self {
-        let members = (1..=replicas).map(|id| Member::voter(id, ""));
+        let members = (1..=replicas).map(|id| Member::voter(id, address(id)));
+        // Who is added later knows nobody.
+        let is_founder = id <= replicas;
+        let founders = is_founder.then(|| Membership::founders(members));
         let base = Base {
-            membership: Membership::founders(members),
+            membership: founders.unwrap_or_default(),
             ..Base::default()
         };
         Self {
@@ -144,6 +157,8 @@ impl Node {
         let machine = snapshot.map_or(Machine::default(), |snapshot| {
             Machine::restore(snapshot).expect("a durable snapshot is whole")
         });
+        let membership = snapshot.map_or(&restored.base, |snapshot| &snapshot.base);
+        let membership = membership.membership.clone();
         let (index, base) = (machine.position.index, restored.base.position.index);
         assert!(index >= base, "no snapshot for what the log lacks");
         let mut raft = Raft::new(config, restored, self.time(now)).expect("sound timing");
@@ -153,6 +168,7 @@ impl Node {
         self.running = Some(Running {
             raft,
             machine,
+            membership,
             tasks: VecDeque::new(),
             snapshot_taken: index,
             sending: BTreeMap::new(),
@@ -210,6 +226,7 @@ impl Node {
             return;
         };
         let outputs = running.raft.outputs(time);
+        effects.is_drained = true;
         effects.sends.extend(outputs.messages);
         effects.events.extend(outputs.events);
         let was_idle = running.tasks.is_empty();
@@ -413,7 +430,7 @@ impl Node {
             running.snapshot_taken = index;
             let base = Base {
                 position: running.machine.position,
-                membership: running.raft.membership().clone(),
+                membership: running.membership.clone(),
             };
             let snapshot = running
                 .machine
@@ -509,6 +526,9 @@ impl Node {
 
 impl Running {
     fn proposed(&mut self, ticket: u64, outcome: Result<Position, Refusal>, effects: &mut Effects) {
+        if ticket == CHANGE {
+            return;
+        }
         let ending = match outcome {
             Err(Refusal::Unknown) => Ending::Unknown,
             Err(_) => Ending::NotApplied,
@@ -530,6 +550,9 @@ impl Running {
     fn apply(&mut self, entries: Vec<Entry>, effects: &mut Effects) {
         for entry in entries {
             self.machine.apply(&entry);
+            if let Some(membership) = entry.membership() {
+                self.membership = membership;
+            }
             effects.machines.push(self.machine);
             let Position { index, term } = entry.position;
             self.applied.insert(index, term);
@@ -563,6 +586,7 @@ impl Running {
             "a snapshot rolls back"
         );
         self.machine = Machine::restore(snapshot).expect("it was checked when complete");
+        self.membership = base.membership.clone();
         self.snapshot_taken = base.position.index;
         effects.machines.push(self.machine);
         let above = self.proposals.split_off(&(self.machine.position.index + 1));

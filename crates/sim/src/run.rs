@@ -3,6 +3,8 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use little_raft_core::{Membership, ReplicaId, Role};
+
 use crate::checks::{Violation, ensure};
 use crate::journal::Journal;
 use crate::node::Node;
@@ -107,12 +109,38 @@ fn live(world: &mut World) -> Result<(), Violation> {
 
 /// Rule 14: a majority is up, connected and works; the others go on suffering.
 fn half_mend(world: &mut World) -> Result<(), Violation> {
+    let memberships: Vec<Membership> = world
+        .nodes
+        .iter()
+        .map(|node| node.disk.logical.membership())
+        .filter(|membership| !membership.members.is_empty())
+        .flat_map(|membership| [promoted(membership.clone()), membership])
+        .collect();
     let count = world.nodes.len() as u64;
-    let most = (count - 1) / 2;
     let start = world.random.below(count);
-    let broken = world.random.between(0, most);
-    world.broken = (0..broken).map(|n| (start + n) % count + 1).collect();
+    let most = world.random.between(0, count);
+    world.broken.clear();
+    for one in (0..most).map(|n| (start + n) % count + 1) {
+        world.broken.insert(one);
+        // Whichever membership is in force, a majority of each half must be well.
+        let is_well = |id: ReplicaId| !world.broken.contains(&id.0);
+        if !memberships
+            .iter()
+            .all(|membership| membership.has_quorum(is_well))
+        {
+            world.broken.remove(&one);
+        }
+    }
     world.calm()
+}
+
+/// What a membership becomes by itself.
+fn promoted(mut membership: Membership) -> Membership {
+    let waiting = membership.members.iter_mut();
+    for member in waiting.filter(|member| member.promote_when_caught_up) {
+        (member.role, member.next_role) = (Some(Role::Voter), Some(Role::Voter));
+    }
+    membership
 }
 
 /// What is still under way from rougher times may end first; then ten maximum election timeouts must do.
@@ -123,7 +151,9 @@ fn commits_go_on(world: &mut World, when: &str) -> Result<(), Violation> {
     );
     world.weather.propose_every = world.weather.propose_every.max(5 * MILLI);
     world.run(4 * SECOND, |_| false)?;
-    let bound = 10 * 2 * world.weather.timing.election.as_nanos() as u64;
+    let rafts = world.nodes.iter().filter_map(|node| node.raft());
+    let longest = rafts.map(|raft| raft.config().timing.election).max();
+    let bound = 10 * 2 * longest.unwrap_or_default().as_nanos() as u64;
     let before = world.checks.operations.acknowledged;
     let (mut until, mut caught_up) = (world.now + bound, 0);
     while world.now < until {
@@ -163,10 +193,14 @@ fn all_agree(world: &mut World) -> Result<(), Violation> {
     world.weather.propose_every = 1_000 * SECOND;
     world.run(SECOND, |_| false)?;
     let equal = |world: &World| {
-        let mut machines = world.nodes.iter().map(|node| node.machine());
+        let members = world.membership();
+        let nodes = world.nodes.iter();
+        let belong = nodes.filter(|node| members.member(node.id).is_some());
+        let mut machines = belong.map(|node| node.machine());
         let first = machines.next().flatten();
         let last = first.map_or(0, |machine| machine.position.index);
-        last == world.checks.committed.last() && machines.all(|machine| machine == first)
+        let all = machines.all(|machine| machine == first);
+        last == world.checks.committed.last() && all && !members.is_joint()
     };
     let is_equal = world.run(60 * SECOND, equal)?;
     ensure(is_equal, "catching up", || {

@@ -30,10 +30,11 @@ pub(crate) enum Fault {
     FullDisk,
     Transfer,
     Timing,
+    Members,
     Storm,
 }
 
-const FAULTS: [Fault; 18] = [
+const FAULTS: [Fault; 19] = [
     Fault::CrashOne,
     Fault::CrashLeader,
     Fault::CrashAll,
@@ -51,12 +52,16 @@ const FAULTS: [Fault; 18] = [
     Fault::FullDisk,
     Fault::Transfer,
     Fault::Timing,
+    Fault::Members,
     Fault::Storm,
 ];
 
 #[derive(Clone, Debug)]
 pub(crate) struct Weather {
+    /// So many found the group.
     pub(crate) replicas: u64,
+    /// So many more may be added to it.
+    pub(crate) spares: u64,
     pub(crate) timing: Timing,
     /// So long faults go on.
     pub(crate) duration: u64,
@@ -114,6 +119,7 @@ impl Weather {
         };
         Self {
             replicas: random.pick(&allowed),
+            spares: random.pick(&[0, 0, 1, 2, 3]),
             timing: draw_timing(random),
             duration: random.between(5, 20) * SECOND,
             faults,
@@ -157,6 +163,10 @@ impl Weather {
             timing: self.timing,
             ..config
         }
+    }
+
+    pub(crate) fn nodes(&self) -> u64 {
+        self.replicas + self.spares
     }
 
     /// The sky clears: what is left are small delays.

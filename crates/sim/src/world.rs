@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use little_raft_core::{Codec, Input, Message, ReplicaId, State};
+use little_raft_core::{Codec, Input, Membership, Message, Proposal, ReplicaId, State};
 
 use crate::checks::{Checks, Operation, Violation, ensure};
 use crate::journal::Journal;
@@ -100,13 +100,13 @@ impl World {
             random,
             journal,
             network: Network::default(),
-            nodes: (1..=weather.replicas)
+            nodes: (1..=weather.nodes())
                 .map(|id| Node::new(id, weather.replicas))
                 .collect(),
             checks: Checks::default(),
             is_rough: true,
             broken: BTreeSet::new(),
-            wakes: vec![u64::MAX; weather.replicas as usize],
+            wakes: vec![u64::MAX; weather.nodes() as usize],
             planned: BinaryHeap::new(),
             plans: 0,
             steps: 0,
@@ -391,14 +391,8 @@ impl World {
         );
         let payload = payload.freeze();
         let checksum = checksum(&payload);
-        self.input(
-            at,
-            Input::Propose {
-                ticket,
-                checksum,
-                payload,
-            },
-        )
+        let proposal = Proposal::command(checksum, payload);
+        self.input(at, Input::Propose { ticket, proposal })
     }
 
     /// The replica that leads the highest term.
@@ -411,13 +405,20 @@ impl World {
         leaders.max().map(|(_, at)| at)
     }
 
+    /// Who belongs, as the leader has it.
+    pub(crate) fn membership(&self) -> Membership {
+        let leader = self.leader();
+        leader.map_or(Membership::default(), |leader| {
+            self.nodes[leader].disk.logical.membership()
+        })
+    }
+
+    /// Whoever belongs has served its reads; the others have nobody to ask.
     pub(crate) fn check_open_reads(&self) -> Result<(), Violation> {
-        let open = self
-            .checks
-            .operations
-            .open
-            .iter()
-            .find(|(_, open)| open.is_read);
+        let members = self.membership();
+        let mut open = self.checks.operations.open.iter();
+        let open = open
+            .find(|(_, open)| open.is_read && members.member(ReplicaId(open.replica)).is_some());
         ensure(open.is_none(), "whatever began ends", || {
             format!("{open:?} never ended")
         })

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use little_raft_core::{Base, Entry, HardState, Position};
+use little_raft_core::{Base, Entry, EntryKind, HardState, Position};
 
 /// Bytes of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub(crate) struct Group {
     pub(crate) base: Base,
     pub(crate) terms: Vec<Position>,
     pub(crate) last: u64,
+    /// The entries that are memberships, above the base.
+    pub(crate) memberships: Vec<Entry>,
     pub(crate) runs: VecDeque<Run>,
 }
 
@@ -62,12 +64,15 @@ impl Group {
         } else {
             self.terms.clear();
             self.runs.clear();
+            self.memberships.clear();
             self.last = index;
         }
         self.base = base.clone();
     }
 
     fn drop_head(&mut self, index: u64) {
+        self.memberships
+            .retain(|entry| entry.position.index > index);
         let next = self.term_at(index + 1);
         self.terms.retain(|first| first.index > index + 1);
         if let Some(term) = next {
@@ -98,6 +103,7 @@ impl Group {
             base: self.base.clone(),
             terms: self.terms.clone(),
             last: self.last,
+            memberships: self.memberships.clone(),
             runs: VecDeque::new(),
         }
     }
@@ -134,6 +140,9 @@ impl Group {
             if open != Some(entry.position.term) {
                 self.terms.push(entry.position);
             }
+            if entry.kind == EntryKind::Membership {
+                self.memberships.push(entry.clone());
+            }
             self.last += 1;
         }
         self.runs.extend(runs);
@@ -141,6 +150,8 @@ impl Group {
 
     fn cut(&mut self, index: u64) {
         self.terms.retain(|first| first.index < index);
+        self.memberships
+            .retain(|entry| entry.position.index < index);
         while self.runs.back().is_some_and(|run| run.first >= index) {
             self.runs.pop_back();
         }

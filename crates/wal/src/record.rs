@@ -130,6 +130,7 @@ pub(crate) fn decode_record(input: &mut Bytes, total: usize) -> Result<Record, B
                 base: Codec::decode(input)?,
                 terms: Codec::decode(input)?,
                 last: Codec::decode(input)?,
+                memberships: Vec::new(),
                 runs: VecDeque::new(),
             },
         }),

@@ -196,6 +196,7 @@ impl Wal {
                 base: group.base,
                 terms: group.terms,
                 last: group.last,
+                memberships: group.memberships,
                 tail,
             };
             restored.insert(id, group);

@@ -6,6 +6,8 @@
 //! state 2 [term=..] [log=..] [committed=..] [vote=..]    replica 2 starts from this instead
 //! elect 1 [by 2 3]             lets it campaign until it leads; only these hear of it
 //! propose 1 "x"                read 1 r        transfer 1 [to 2]    compact 1 5     unreachable 1 2
+//! change 1 add:4 remove:2 [..] [expecting=2]   voter:4 learner:2 spare:4 address:2:x priority:2:5 timing:10ms:100ms
+//! join 4                       a new replica without a log, that knows nobody; `join 4 as 107`: of this directory
 //! accepting 1 no               timing 1 10ms 100ms                  storing 2 fails
 //! deliver 1->2 [first|last] [term=..] [boot=..] ...      all that waits there, or one; changed on its way
 //! drop 1->2 [first|last]       duplicate 1->2  reverse 1->2         keep 1->2 as late; replay late
@@ -25,8 +27,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use little_raft_core::{
-    Base, Config, Entry, EntryKind, HardState, Identity, Input, Member, Membership, Message,
-    Position, ReplicaId, State, Timing,
+    Base, Change, Conditions, Config, Entry, EntryKind, HardState, Identity, Input, Member,
+    Membership, Message, Position, Proposal, ReplicaId, Role, State, Timing,
 };
 
 use super::machine::{Disk, Machine};
@@ -105,6 +107,32 @@ fn log(text: &str) -> Vec<Entry> {
     entries
 }
 
+/// `add:4`, `remove:2`, `voter:4`, `address:2:x`, ...
+fn change(word: &str) -> Change {
+    let parts: Vec<&str> = word.split(':').collect();
+    let id = || ReplicaId(number(parts[1]));
+    let add = |role| Change::Add {
+        id: id(),
+        address: format!("replica {}", parts[1]),
+        role,
+        priority: 0,
+    };
+    match parts[0] {
+        "add" => add(Role::Voter),
+        "spare" => add(Role::Learner),
+        "remove" => Change::Remove(id()),
+        "voter" => Change::SetRole(id(), Role::Voter),
+        "learner" => Change::SetRole(id(), Role::Learner),
+        "address" => Change::SetAddress(id(), parts[2].replace('_', " ")),
+        "priority" => Change::SetPriority(id(), number(parts[2]) as u32),
+        "timing" => Change::SetTiming(Timing {
+            heartbeat: time(parts[1]),
+            election: time(parts[2]),
+        }),
+        other => panic!("unknown change {other:?}"),
+    }
+}
+
 fn position(word: &str) -> Position {
     let (index, term) = word.split_once('@').expect("a position like 5@2");
     Position::new(number(index), number(term))
@@ -137,6 +165,8 @@ impl World {
                 let to = words.words.get(3).map(|id| ReplicaId(number(id)));
                 self.step(id(1), Input::Transfer { to });
             }
+            "change" => self.change(&words),
+            "join" => self.join(&words),
             "compact" => self.step(id(1), Input::Compact { index: id(2) }),
             "unreachable" => self.step(id(1), Input::Unreachable(ReplicaId(id(2)))),
             "accepting" => self.step(id(1), Input::Accepting(words.word(2) == "yes")),
@@ -228,9 +258,11 @@ impl World {
 
     fn group(&mut self, words: &Words<'_>) {
         let ids: Vec<u64> = words.words[1..].iter().map(|id| number(id)).collect();
-        let founders = ids
-            .iter()
-            .map(|&id| Member::voter(id, format!("replica {id}")));
+        let unbound = words.option("unbound").is_some();
+        let founders = ids.iter().map(|&id| Member {
+            incarnation: (!unbound).then_some(100 + id),
+            ..Member::voter(id, format!("replica {id}"))
+        });
         let founders: Vec<Member> = founders.collect();
         let leader = words.number("leader");
         for id in ids.iter().copied() {
@@ -303,12 +335,41 @@ impl World {
         let text = line.split('"').nth(1).expect("a command in quotes");
         let ticket = self.ticket(&format!("{text:?}"));
         let payload = Bytes::from(text.to_owned());
-        let propose = Input::Propose {
-            ticket,
-            checksum: 0,
-            payload,
+        let proposal = Proposal::command(0, payload);
+        self.step(id, Input::Propose { ticket, proposal });
+    }
+
+    fn change(&mut self, words: &Words<'_>) {
+        let changes: Vec<Change> = words.words[2..].iter().map(|word| change(word)).collect();
+        let ticket = self.ticket(&words.words[2..].join(" "));
+        let conditions = Conditions {
+            members_version: words.number("expecting"),
+            ..Conditions::default()
         };
-        self.step(id, propose);
+        let proposal = Proposal {
+            conditions,
+            ..Proposal::changes(&changes)
+        };
+        self.step(words.id(1), Input::Propose { ticket, proposal });
+    }
+
+    fn join(&mut self, words: &Words<'_>) {
+        let id = words.id(1);
+        let any = self.machines.values().next().expect("a group to join");
+        let incarnation = match words.words.get(3) {
+            Some(incarnation) => number(incarnation),
+            None => 100 + id,
+        };
+        let config = Config {
+            id: ReplicaId(id),
+            incarnation,
+            boot: 1,
+            seed: id,
+            ..any.config.clone()
+        };
+        let machine = Machine::new(config, Disk::default());
+        self.machines.insert(id, machine);
+        self.in_voice(Voice::Nothing, |world| world.drain(id));
     }
 
     fn take(&mut self, words: &Words<'_>) -> Vec<Message> {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use little_raft_core::message::Snapshot;
 use little_raft_core::{
-    Base, Config, Entry, HardState, Input, Now, Outputs, PieceOutcome, Position, Raft, Restored,
-    Write,
+    Base, Config, Entry, EntryKind, HardState, Input, Now, Outputs, PieceOutcome, Position, Raft,
+    Restored, Write,
 };
 
 /// What survives a crash.
@@ -60,8 +60,14 @@ impl Disk {
             base: self.base.clone(),
             terms,
             last: self.last().index,
+            memberships: self.memberships(),
             tail: self.entries.clone(),
         }
+    }
+
+    fn memberships(&self) -> Vec<Entry> {
+        let is_one = |entry: &&Entry| entry.kind == EntryKind::Membership;
+        self.entries.iter().filter(is_one).cloned().collect()
     }
 
     pub fn read(&self, first: u64, last: u64) -> Vec<Entry> {

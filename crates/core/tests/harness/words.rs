@@ -1,7 +1,9 @@
 //! How messages, writes and the rest are said in a transcript.
 
 use little_raft_core::message::{AppendOutcome, Ballot, Body, SnapshotOutcome, Vote, VoteReply};
-use little_raft_core::{Entry, EntryKind, Event, Message, Position, State, Write};
+use little_raft_core::{
+    Entry, EntryKind, Event, Membership, Message, Position, Role, State, Write,
+};
 
 use super::world::Rounds;
 
@@ -94,11 +96,15 @@ pub fn message(message: &Message, rounds: &mut Rounds) -> String {
             SnapshotOutcome::Installed => "snapshot installed".into(),
             SnapshotOutcome::Refused => "snapshot refused".into(),
         },
-        Body::Forward(forward) => format!("forward {}", payload(&forward.payload)),
-        Body::ForwardReply(reply) => match reply.position {
-            Some(position) => format!("forwarded, appended at {position}"),
-            None => "forwarded, refused".into(),
+        Body::Forward(forward) if forward.proposal.kind == EntryKind::Membership => {
+            "forward a change of members".into()
+        }
+        Body::Forward(forward) => format!("forward {}", payload(&forward.proposal.payload)),
+        Body::ForwardReply(reply) => match &reply.outcome {
+            Ok(position) => format!("forwarded, appended at {position}"),
+            Err(refusal) => format!("forwarded, refused: {refusal:?}"),
         },
+        Body::Removed(version) => format!("you are no member since version {version}"),
         Body::Read(_) => "what must be applied to read?".into(),
         Body::ReadReply(reply) => format!("read at {}", reply.index),
         Body::Campaign => "campaign now".into(),
@@ -114,9 +120,32 @@ pub fn applied(entry: &Entry) -> Option<String> {
     match entry.kind {
         EntryKind::Command => Some(format!("apply {index} {}", payload(&entry.payload))),
         EntryKind::Noop => None,
-        #[allow(unreachable_patterns, reason = "kinds are added as the library grows")]
-        _ => Some(format!("apply {index} {:?}", entry.kind)),
+        EntryKind::Membership => entry
+            .membership()
+            .map(|it| format!("apply {index} {}", members(&it))),
     }
+}
+
+/// `members 3: 1 2 -3 +4, 5 learns`: those that only join or leave have a sign.
+pub fn members(membership: &Membership) -> String {
+    let said = membership.members.iter().map(|member| {
+        let (role, next) = (member.role, member.next_role);
+        let votes = |role| role == Some(Role::Voter);
+        let sign = match (votes(role), votes(next)) {
+            (true, false) => "-",
+            (false, true) => "+",
+            (true, true) | (false, false) => "",
+        };
+        let learns = if votes(role) || votes(next) {
+            ""
+        } else {
+            " learns"
+        };
+        let id = member.id;
+        format!("{sign}{id}{learns}")
+    });
+    let said: Vec<String> = said.collect();
+    format!("members {}: {}", membership.version, said.join(", "))
 }
 
 pub fn event(event: &Event) -> String {
@@ -133,6 +162,7 @@ pub fn event(event: &Event) -> String {
             (State::Follower, None) => format!("follows nobody in term {term}"),
         },
         Event::SteppedDown(reason) => format!("steps down: {reason:?}"),
+        Event::Removed => "is removed".into(),
         Event::Ignored { from, reason } => format!("ignores {from}: {reason:?}"),
         other => format!("{other:?}"),
     }

@@ -151,14 +151,14 @@ impl World {
             let what = self.tickets[ticket as usize].clone();
             self.say_answer(match answer {
                 Ok(position) => format!("{id} proposed {what} at {position}"),
-                Err(refusal) => format!("{id} proposed {what}: {refusal}"),
+                Err(refusal) => format!("{id} proposed {what}: {refusal:?}"),
             });
         }
         for (ticket, answer) in outputs.reads {
             let what = self.tickets[ticket as usize].clone();
             self.say_answer(match answer {
                 Ok(index) => format!("{id} reads {what} once {index} is applied"),
-                Err(refusal) => format!("{id} reads {what}: {refusal}"),
+                Err(refusal) => format!("{id} reads {what}: {refusal:?}"),
             });
         }
         if let Some(base) = outputs.install {

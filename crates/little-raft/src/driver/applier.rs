@@ -268,6 +268,12 @@ impl<M: StateMachine> Applier<M> {
         self.since_bytes += entry.bytes();
         Ok(match entry.kind {
             EntryKind::Noop => None,
+            EntryKind::Membership => {
+                self.membership = entry
+                    .membership()
+                    .ok_or_else(|| unreadable(entry.position))?;
+                None
+            }
             EntryKind::Command => Some(self.machine.apply(Entry::new(
                 entry.position,
                 entry.time,
@@ -351,6 +357,13 @@ fn waiter_of<R>(
         }
     }
     found
+}
+
+fn unreadable(position: Position) -> StopReason {
+    let text = format!(
+        "the membership at {position} can't be read: it was written by a newer version, or is damaged"
+    );
+    StopReason::Storage(text.as_str().into())
 }
 
 fn machine_failed(error: std::io::Error) -> StopReason {

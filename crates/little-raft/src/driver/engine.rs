@@ -239,10 +239,11 @@ impl<M: StateMachine> Engine<M> {
 
     fn ask(&mut self, now: Now, proposal: Proposal<M::Response>) {
         let ticket = self.proposals.next_ticket();
+        let command =
+            little_raft_core::Proposal::command(proposal.checksum, proposal.payload.clone());
         let input = Input::Propose {
             ticket,
-            checksum: proposal.checksum,
-            payload: proposal.payload.clone(),
+            proposal: command,
         };
         self.raft.step(now, input);
         self.proposals.ask(ticket, proposal);
@@ -401,7 +402,7 @@ impl<M: StateMachine> Engine<M> {
                     self.proposals
                         .place(position, proposal.answer, &mut self.effects.endings);
                 }
-                Err(Refusal::NoLeader | Refusal::Transferring | Refusal::RefusedByLeader)
+                Err(Refusal::NoLeader | Refusal::Transferring)
                     if proposal.deadline > now.monotonic =>
                 {
                     self.retry_at = self.retry_at.max(now.monotonic.saturating_add(RETRY));

@@ -112,6 +112,7 @@ fn begin_anew(restored: &mut Restored, at: &Base) -> Write {
     restored.base = at.clone();
     restored.last = at.position.index;
     restored.terms.clear();
+    restored.memberships.clear();
     restored.tail.clear();
     Write {
         number: 0,

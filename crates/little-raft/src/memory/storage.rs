@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, Cursor, Read, Write as IoWrite};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use little_raft_core::{Base, Entry, Identity, Position, Restored, Write};
+use little_raft_core::{Base, Entry, EntryKind, Identity, Position, Restored, Write};
 
 use crate::error::StorageError;
 use crate::storage::{Founding, LogReader, Opened, SnapshotFiles, SnapshotSink, Space, Storage};
@@ -129,6 +129,12 @@ impl Disk {
         self.base = base.clone();
     }
 
+    fn memberships(&self) -> Vec<Entry> {
+        let entries = self.entries.iter();
+        let memberships = entries.filter(|entry| entry.kind == EntryKind::Membership);
+        memberships.cloned().collect()
+    }
+
     fn restored(&self, founding: &Founding) -> Restored {
         let mut terms: Vec<Position> = Vec::new();
         for entry in &self.entries {
@@ -149,6 +155,7 @@ impl Disk {
                 .map_or(base.position.index, |entry| entry.position.index),
             base,
             terms,
+            memberships: self.memberships(),
             tail: self.entries.iter().cloned().collect(),
         }
     }

@@ -21,6 +21,15 @@ impl Committed {
         self.entries.len() as u64
     }
 
+    /// What was acknowledged is committed.
+    pub(crate) fn holds(&self, position: Position) -> Result<(), Violation> {
+        let known = self.entries.get(position.index as usize - 1);
+        let is_known = known.is_some_and(|(term, _)| *term == position.term);
+        ensure(is_known, "committed", || {
+            format!("{position} was acknowledged, and is not committed: {known:?}")
+        })
+    }
+
     /// Leader completeness: what was committed in earlier terms stands in a new leader's log.
     pub(crate) fn leader_is_complete(&self, node: &Node, raft: &Raft) -> Result<(), Violation> {
         let base = raft.base().index;

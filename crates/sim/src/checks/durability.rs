@@ -1,20 +1,30 @@
 //! Durability: what is committed or acknowledged survives a power failure of all replicas at that instant.
 
-use little_raft_core::Position;
+use little_raft_core::{Position, Raft};
 
 use super::{Violation, ensure};
 use crate::node::Node;
 
-/// A majority of disks, of live and dead replicas alike, must hold the entry.
-pub(crate) fn check_durable(nodes: &[Node], position: Position) -> Result<(), Violation> {
-    let holders = nodes
-        .iter()
-        .filter(|node| node.disk.durable.holds(position));
-    let count = holders.count();
-    ensure(count > nodes.len() / 2, "durability", || {
+/// A majority of disks, of live and dead replicas alike, must hold the entry: of those who vote where it was committed
+/// first, in both halves.
+pub(crate) fn check_durable(
+    nodes: &[Node],
+    raft: &Raft,
+    position: Position,
+) -> Result<(), Violation> {
+    let holds = |node: &Node| node.disk.durable.holds(position);
+    let held = raft
+        .membership()
+        .has_quorum(|id| holds(&nodes[id.0 as usize - 1]));
+    ensure(held, "durability", || {
+        let holders: Vec<u64> = nodes
+            .iter()
+            .filter(|node| holds(node))
+            .map(|node| node.id.0)
+            .collect();
         format!(
-            "{position} counts as committed, but {count} of {} disks hold it",
-            nodes.len()
+            "{position} counts as committed, but only {holders:?} hold it, in {:?}",
+            raft.membership()
         )
     })
 }

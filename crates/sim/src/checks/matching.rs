@@ -37,14 +37,14 @@ impl Matching {
         Ok(())
     }
 
-    /// The terms that the core remembers are those of the entries it had written.
+    /// The terms that the core remembers are those of the entries it had written. Only for a drained core.
     pub(crate) fn whole_log(node: &Node, raft: &Raft) -> Result<(), Violation> {
         let log = &node.disk.logical;
         let first = raft.base().index.max(log.base.position.index);
         let differs = (first..=log.last().min(raft.last().index))
             .find(|&index| log.term_at(index) != raft.term_at(index));
         ensure(
-            differs.is_none() || raft.last().index != log.last(),
+            differs.is_none() && raft.last().index == log.last(),
             "log and disk",
             || {
                 format!(

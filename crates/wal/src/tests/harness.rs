@@ -95,6 +95,13 @@ pub(super) fn model(writes: &[Write]) -> Restored {
             restored.terms.push(entry.position);
         }
     }
+    let is_membership = |entry: &&Entry| entry.kind == EntryKind::Membership;
+    restored.memberships = restored
+        .tail
+        .iter()
+        .filter(is_membership)
+        .cloned()
+        .collect();
     let last = restored.tail.last().map(|entry| entry.position.index);
     restored.last = last.unwrap_or(restored.base.position.index);
     restored
