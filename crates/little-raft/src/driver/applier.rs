@@ -86,6 +86,13 @@ pub struct Applied<R> {
     pub durable: Option<u64>,
 }
 
+impl<R> Applied<R> {
+    /// Whether it says no more than the index, so that a later one may speak for it.
+    pub fn is_index_only(&self) -> bool {
+        self.keep.is_none() && self.durable.is_none()
+    }
+}
+
 /// What came out of a piece of work.
 pub struct Done<M: StateMachine> {
     /// For the engine.

@@ -208,6 +208,12 @@ impl<M: StateMachine> Engine<M> {
         self.proposals.applied_index()
     }
 
+    /// Whether the next [`Event::Applied`] lets something go on. If not, it can wait for another event to come.
+    pub fn awaits_applied(&self) -> bool {
+        let may_be_handed = self.raft.committed().min(self.raft.durable());
+        self.proposals.handed() < may_be_handed || self.proposals.awaits_applied()
+    }
+
     /// How many proposals and reads have not ended.
     pub fn open(&self) -> usize {
         self.proposals.open() + self.parked.len() + self.reads.open()
@@ -469,8 +475,6 @@ pub struct Progress {
     pub durable: u64,
     /// What is committed.
     pub committed: u64,
-    /// What is applied.
-    pub applied: u64,
 }
 
 impl<M: StateMachine> Engine<M> {
@@ -483,7 +487,6 @@ impl<M: StateMachine> Engine<M> {
             last: self.raft.last().index,
             durable: self.raft.durable(),
             committed: self.raft.committed(),
-            applied: self.applied_index(),
         }
     }
 

@@ -151,6 +151,11 @@ impl<R> Proposals<R> {
         (!self.asked.is_empty()).then_some(self.next_ticket - 1)
     }
 
+    /// Whether somebody may learn an outcome from what is applied next.
+    pub fn awaits_applied(&self) -> bool {
+        !(self.asked.is_empty() && self.late.is_empty() && self.kept.is_empty())
+    }
+
     /// Entries were applied: late ones end.
     pub fn applied(&mut self, applied: Applied<R>, endings: &mut Vec<Ending<R>>) {
         self.applied = self.applied.max(applied.index);

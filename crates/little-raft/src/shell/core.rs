@@ -8,9 +8,11 @@ use little_raft_core::Now;
 
 use super::Shell;
 use crate::cluster::Cluster;
+use crate::combine::{TakeIn, fill};
 use crate::driver::{Effects, Engine, Event, LogWriter, Store, StoreWork};
 use crate::error::{StopReason, StorageError};
 use crate::machine::StateMachine;
+use crate::status::{Board, Told};
 use crate::timer;
 
 /// The engine and its surroundings.
@@ -22,6 +24,9 @@ pub(crate) struct Core<M: StateMachine> {
     immediate: Option<Immediate>,
     /// Taken from the queue, or made by ourselves, and not stepped yet.
     pub(super) batch: VecDeque<Event<M>>,
+    /// More was queued than was taken.
+    pub(super) more_waits: bool,
+    told: Told,
     now: Now,
     wall_read: u64,
     wall_read_at: u64,
@@ -46,6 +51,8 @@ impl Immediate {
     }
 }
 
+/// How many inputs are taken from the queue at once.
+pub(super) const SLICE: usize = 64;
 /// Due deadlines wait for queued input, but not for ever.
 const POSTPONED_MAX: usize = 16;
 /// How old the wall clock's last reading may be, in nanoseconds.
@@ -53,13 +60,27 @@ const WALL_EVERY: u64 = 1_000_000;
 /// How long to wait before a full storage is tried again.
 pub(super) const RETRY_FULL: Duration = Duration::from_millis(200);
 
+impl<M: StateMachine> TakeIn<Event<M>> for Box<Core<M>> {
+    fn take_in(&mut self, queue: &mut VecDeque<Event<M>>) -> bool {
+        fill(&mut self.batch, queue, SLICE);
+        self.more_waits = !queue.is_empty();
+        !self.batch.is_empty()
+    }
+
+    fn is_awaiting(&self) -> bool {
+        self.engine.awaits_applied()
+    }
+}
+
 impl<M: StateMachine> Core<M> {
     pub(crate) fn new(engine: Engine<M>, immediate: Option<Immediate>) -> Self {
         Self {
+            told: Told::of(&engine.progress(), engine.membership()),
             engine,
             cluster: None,
             immediate,
             batch: VecDeque::new(),
+            more_waits: false,
             now: Now::default(),
             wall_read: 0,
             wall_read_at: 0,
@@ -69,7 +90,7 @@ impl<M: StateMachine> Core<M> {
 
     /// Steps what is in the batch. Deadlines come after it, and after what was queued with it: a process that was
     /// paused must not elect itself out of its backlog.
-    pub(super) fn step_all(&mut self, more_waits: bool) {
+    pub(super) fn step_all(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
         if batch.is_empty() {
             self.read_clock();
@@ -85,7 +106,7 @@ impl<M: StateMachine> Core<M> {
         self.batch = batch;
         if self.engine.deadline() > self.now.monotonic {
             self.postponed = 0;
-        } else if more_waits && self.postponed < POSTPONED_MAX {
+        } else if self.more_waits && self.postponed < POSTPONED_MAX {
             self.postponed += 1;
         } else {
             self.postponed = 0;
@@ -117,6 +138,11 @@ impl<M: StateMachine> Core<M> {
     pub(super) fn deadline(&self) -> u64 {
         let retry = self.immediate.as_ref().map_or(u64::MAX, |own| own.retry_at);
         self.engine.deadline().min(retry)
+    }
+
+    pub(super) fn show(&mut self, board: &Board) {
+        let (progress, membership) = (self.engine.progress(), self.engine.membership());
+        board.update(&mut self.told, progress, membership);
     }
 
     fn read_clock(&mut self) {

@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 
 use little_raft_core::Input;
 
-use super::{Shell, caller, panicked, transfers};
-use crate::driver::{Applier, ApplyWork, CopyTo, Done, Event, Job};
+use super::{CALLER_BUDGET, Shell, caller, panicked, transfers};
+use crate::combine::{Pushed, TakeIn, fill};
+use crate::driver::{Applied, Applier, ApplyWork, CopyTo, Done, Event, Job};
 use crate::error::StopReason;
 use crate::machine::StateMachine;
 use crate::{storage, timer};
@@ -30,6 +31,13 @@ impl<M: StateMachine> Lane<M> {
             applier: Box::new(applier),
             batch: VecDeque::new(),
         }
+    }
+}
+
+impl<M: StateMachine> TakeIn<ApplyWork<M>> for Lane<M> {
+    fn take_in(&mut self, queue: &mut VecDeque<ApplyWork<M>>) -> bool {
+        fill(&mut self.batch, queue, CALLER_SLICE);
+        !self.batch.is_empty()
     }
 }
 
@@ -75,9 +83,6 @@ impl<M: StateMachine> Shell<M> {
         let mut left = budget;
         let mut clock = timer::monotonic();
         while let Some(lane) = held.as_mut() {
-            if lane.batch.is_empty() {
-                self.lane.refill(&mut lane.batch, CALLER_SLICE);
-            }
             while left > 0
                 && let Some(work) = lane.batch.pop_front()
             {
@@ -87,7 +92,7 @@ impl<M: StateMachine> Shell<M> {
             }
             let lane = held.take().expect("held in this loop");
             if left > 0 {
-                *held = self.lane.give_back(lane);
+                *held = self.lane.next(lane);
                 continue;
             }
             // What it has taken and not done stays with it, for the thread.
@@ -119,7 +124,8 @@ impl<M: StateMachine> Shell<M> {
 
     fn applied(self: &Arc<Self>, done: Done<M>) {
         if let Some(applied) = done.applied {
-            self.complete(Event::Applied(applied));
+            self.board.applied(applied.index);
+            self.report(applied);
         }
         if let Some(send) = done.view_failed {
             self.complete(Event::Core(Input::SendFailed {
@@ -131,6 +137,17 @@ impl<M: StateMachine> Shell<M> {
             None => {}
             Some(Job::Save(base, view)) => self.save(base, view),
             Some(Job::Serve(send, base, view)) => transfers::serve(self, send, base, view),
+        }
+    }
+
+    /// Tells the core, though not by a run of its own if nothing hangs on it.
+    fn report(self: &Arc<Self>, applied: Applied<M::Response>) {
+        let in_passing = applied.is_index_only();
+        let event = Event::Applied(applied);
+        if !in_passing {
+            self.complete(event);
+        } else if let Pushed::Run(core) = self.core.leave_unless_awaited(event) {
+            self.run(core, CALLER_BUDGET);
         }
     }
 

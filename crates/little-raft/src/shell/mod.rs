@@ -44,9 +44,7 @@ use crate::timer::{self, Alarm, Timed};
 use crate::worker::{Bell, Mailbox};
 
 /// How many inputs a caller serves before a helper thread goes on.
-const SLICE: usize = 64;
-/// How many the helper takes at once.
-const HELPER_SLICE: usize = 256;
+const CALLER_BUDGET: usize = 64;
 /// How many inputs from outside may wait. Beyond it, proposals and reads are refused and messages lost.
 const QUEUE_COUNT_MAX: usize = 1 << 16;
 
@@ -109,7 +107,7 @@ impl<M: StateMachine> Shell<M> {
     fn input(self: &Arc<Self>, event: Event<M>) {
         match self.core.push(event) {
             Pushed::Queued => {}
-            Pushed::Run(core) => self.run(core, SLICE),
+            Pushed::Run(core) => self.run(core, CALLER_BUDGET),
             Pushed::Full(event) => refuse(event, ProposeError::Busy, ReadError::Busy),
             Pushed::Closed(event) => refuse(event, ProposeError::Stopped, ReadError::Stopped),
         }
@@ -119,7 +117,7 @@ impl<M: StateMachine> Shell<M> {
     fn complete(self: &Arc<Self>, event: Event<M>) {
         match self.core.push_own(event) {
             Pushed::Queued => {}
-            Pushed::Run(core) => self.run(core, SLICE),
+            Pushed::Run(core) => self.run(core, CALLER_BUDGET),
             Pushed::Full(event) | Pushed::Closed(event) => {
                 refuse(event, ProposeError::Stopped, ReadError::Stopped);
             }
@@ -145,26 +143,27 @@ impl<M: StateMachine> Shell<M> {
     ) -> Result<(), StopReason> {
         let mut served = 0;
         while let Some(core) = held.as_mut() {
-            let more = self.core.refill(&mut core.batch, budget.min(HELPER_SLICE));
             served += core.batch.len();
-            core.step_all(more);
+            core.step_all();
             core.hand_on(self)?;
-            if !core.batch.is_empty() {
-                continue;
-            }
-            self.alarm.set(core.deadline());
-            self.board
-                .update(core.engine.progress(), core.engine.membership());
-            if served >= budget && more && self.is_helped() {
-                let core = held.take().expect("held in this loop");
-                // A closed mailbox gives it back: then this thread goes on to the end.
-                *held = self.helper.push(core);
-                continue;
+            if core.batch.is_empty() {
+                self.alarm.set(core.deadline());
+                core.show(&self.board);
             }
             let core = held.take().expect("held in this loop");
-            *held = self.core.give_back(core);
+            *held = self.core.next(core);
+            if served >= budget && held.as_ref().is_some_and(|core| core.more_waits) {
+                self.hand_to_helper(held);
+            }
         }
         Ok(())
+    }
+
+    fn hand_to_helper(self: &Arc<Self>, held: &mut Option<Box<Core<M>>>) {
+        if self.is_helped() {
+            // A closed mailbox gives it back: then this thread goes on to the end.
+            *held = held.take().and_then(|core| self.helper.push(core));
+        }
     }
 
     fn spawn(
@@ -266,7 +265,7 @@ impl<M: StateMachine> Shell<M> {
         }
         let timed: Arc<dyn Timed> = self.clone();
         timer::register(&timed)?;
-        self.run(core, SLICE);
+        self.run(core, CALLER_BUDGET);
         Ok(())
     }
 
