@@ -167,6 +167,13 @@ impl Raft {
 
     /// Drains what is to be done. Replication happens here: what was proposed since the last call goes out together.
     pub fn outputs(&mut self, now: Now) -> Outputs {
+        mem::take(self.outputs_in_place(now))
+    }
+
+    /// The same where it lies: take all out of it, and leave the lists to be filled again.
+    pub fn outputs_in_place(&mut self, now: Now) -> &mut Outputs {
+        let unsent = self.out.messages.len();
+        assert_eq!(unsent, 0, "outputs are taken out before more are asked for");
         self.tell_time(now);
         self.ask_for_reads();
         self.replicate();
@@ -176,8 +183,8 @@ impl Raft {
         self.report_leadership();
         self.log
             .shrink(self.config.cache_bytes_max, self.hard.committed);
-        self.out.messages = mem::take(&mut self.mail.ready);
-        mem::take(&mut self.out)
+        mem::swap(&mut self.out.messages, &mut self.mail.ready);
+        &mut self.out
     }
 
     /// When [`Input::Wake`] is wanted next, on the monotonic clock; `u64::MAX` for never. Earlier changes nothing.
