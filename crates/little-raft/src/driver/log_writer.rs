@@ -3,12 +3,12 @@
 use little_raft_core::{Input, Write};
 
 use crate::error::StorageError;
-use crate::storage::{Space, Storage};
+use crate::storage::Storage;
 
 /// Owns the storage's appending end.
 pub struct LogWriter {
     storage: Box<dyn Storage>,
-    /// What could not be written for lack of room, in order.
+    /// What is being written, or could not be for lack of room; in order.
     unwritten: Vec<Write>,
     low: bool,
 }
@@ -36,17 +36,18 @@ impl LogWriter {
     ///
     /// # Errors
     /// Any but a lack of room is the end of the replica (rule 2): the writer must not be used again.
-    pub fn run(&mut self, mut writes: Vec<Write>) -> Result<LogOutcome, StorageError> {
-        if !self.unwritten.is_empty() {
-            self.unwritten.append(&mut writes);
-            writes = std::mem::take(&mut self.unwritten);
-        }
-        match self.storage.append(&writes) {
-            Ok(space) => Ok(self.written(&writes, space)),
-            Err(StorageError::NoSpace(_)) => {
-                self.unwritten = writes;
-                Ok(self.report(None, true))
+    pub fn run(
+        &mut self,
+        writes: impl IntoIterator<Item = Write>,
+    ) -> Result<LogOutcome, StorageError> {
+        self.unwritten.extend(writes);
+        match self.storage.append(&self.unwritten) {
+            Ok(space) => {
+                let last = self.unwritten.last().map(|write| write.number);
+                self.unwritten.clear();
+                Ok(self.report(last, space.low))
             }
+            Err(StorageError::NoSpace(_)) => Ok(self.report(None, true)),
             Err(fatal) => Err(fatal),
         }
     }
@@ -62,11 +63,6 @@ impl LogWriter {
     /// The storage, once nothing more is to be written.
     pub fn into_storage(self) -> Box<dyn Storage> {
         self.storage
-    }
-
-    fn written(&mut self, writes: &[Write], space: Space) -> LogOutcome {
-        let last = writes.last().map(|write| write.number);
-        self.report(last, space.low)
     }
 
     fn report(&mut self, flushed: Option<u64>, low: bool) -> LogOutcome {

@@ -6,7 +6,7 @@
 //! - No lock is held while anything is sent, woken or called: [`Combine`] locks for a push or a swap only.
 //! - Input given inside a run only queues; the queue is looked at before the core is free again (`combine`).
 //! - Effects are handed on in the core's order before the core is free again ([`Shell::serve`]).
-//! - The clock is read for each input and never goes back; deadlines run after the input that was queued before them
+//! - The clock is read when inputs are taken from the queue and never goes back; deadlines run after the input that was queued before them
 //!   ([`Core::step_all`]).
 //! - A caller serves a bounded number of inputs, then a helper thread goes on ([`Shell::run`]).
 //! - A panic stops the replica and never reaches a caller ([`Shell::run`]).

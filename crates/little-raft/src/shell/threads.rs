@@ -29,7 +29,7 @@ pub(super) fn write_log<M: StateMachine>(shell: &Arc<Shell<M>>, mut log: LogWrit
         let idle = writes.is_empty() && !retry;
         let outcome = catch_unwind(AssertUnwindSafe(|| match idle {
             true => log.idle().map(|()| None),
-            false => log.run(writes.into()).map(Some),
+            false => log.run(writes).map(Some),
         }));
         let outcome = match outcome {
             Ok(Ok(outcome)) => outcome,
