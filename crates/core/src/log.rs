@@ -229,13 +229,10 @@ impl Log {
             bytes += entry.bytes();
             entry.position.index <= last && (bytes <= bytes_max || entry.position.index == first)
         };
-        Some(
-            self.cache
-                .range(skip.min(self.cache.len())..)
-                .take_while(fits)
-                .cloned()
-                .collect(),
-        )
+        let newest = self.cache.range(skip.min(self.cache.len())..);
+        // Counted first, so that the list is allocated once.
+        let count = newest.clone().take_while(fits).count();
+        Some(newest.take(count).cloned().collect())
     }
 }
 

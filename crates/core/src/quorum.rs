@@ -1,7 +1,5 @@
 //! What a majority has reached. One function decides commits, elections, reads and contact alike.
 
-use alloc::vec::Vec;
-
 use crate::{Membership, ReplicaId};
 
 impl Membership {
@@ -10,9 +8,18 @@ impl Membership {
     /// A learner's value is never asked for. Without voters nothing is reached: zero.
     pub fn reached(&self, value: impl Fn(ReplicaId) -> u64) -> u64 {
         let half = |voters: &[ReplicaId]| {
-            let mut values: Vec<u64> = voters.iter().map(|&id| value(id)).collect();
-            values.sort_unstable_by(|a, b| b.cmp(a));
-            values.get(voters.len() / 2).copied().unwrap_or(0)
+            let reach = |&id: &ReplicaId| value(id);
+            let is_reached = |least: &u64| {
+                let count = voters.iter().filter(|id| reach(id) >= *least).count();
+                count > voters.len() / 2
+            };
+            // Few voters: comparing all with all costs less than a sorted list.
+            voters
+                .iter()
+                .map(reach)
+                .filter(is_reached)
+                .max()
+                .unwrap_or(0)
         };
         let incoming = half(&self.incoming);
         if self.outgoing.is_empty() {

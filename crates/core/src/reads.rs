@@ -94,6 +94,9 @@ impl Raft {
 
     /// Serves the round's readers if a quorum has confirmed it.
     pub(crate) fn serve_confirmed_reads(&mut self) {
+        if self.reads.asked.is_empty() {
+            return;
+        }
         let (id, round) = (self.config.id, self.reads.number);
         let Part::Leader(leading) = &self.part else {
             return;
