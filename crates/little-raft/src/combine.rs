@@ -76,6 +76,7 @@ impl<I, S: TakeIn<I>> Combine<I, S> {
     }
 
     /// Queues an input from outside, if there is room, and takes the state, if it is free.
+    #[inline]
     pub fn push(&self, input: I) -> Pushed<I, S> {
         self.push_within(input, self.bound, true)
     }
@@ -83,6 +84,12 @@ impl<I, S: TakeIn<I>> Combine<I, S> {
     /// Queues a completion of our own, for which there is always room.
     pub fn push_own(&self, input: I) -> Pushed<I, S> {
         self.push_within(input, usize::MAX, true)
+    }
+
+    /// Queues an input from outside, if there is room, without taking the state.
+    #[inline]
+    pub fn leave_within(&self, input: I) -> Pushed<I, S> {
+        self.push_within(input, self.bound, false)
     }
 
     /// Queues an input without taking the state: somebody must be told to [`grab`](Self::grab) it.
@@ -97,6 +104,7 @@ impl<I, S: TakeIn<I>> Combine<I, S> {
         inner.push(input, usize::MAX, awaited)
     }
 
+    #[inline]
     fn push_within(&self, input: I, bound: usize, may_run: bool) -> Pushed<I, S> {
         self.lock().push(input, bound, may_run)
     }
@@ -176,6 +184,7 @@ impl<I, S: TakeIn<I>> Combine<I, S> {
 }
 
 impl<I, S: TakeIn<I>> Inner<I, S> {
+    #[inline]
     fn push(&mut self, input: I, bound: usize, may_run: bool) -> Pushed<I, S> {
         if self.refusing || self.closing || matches!(self.state, Place::Closed) {
             return Pushed::Closed(input);

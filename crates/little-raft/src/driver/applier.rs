@@ -9,6 +9,7 @@ use little_raft_core::{
 
 use super::pieces::Trailer;
 use super::reads::ReadTask;
+use super::waiters::checksum;
 use crate::error::{ProposeError, StopReason};
 use crate::machine::{Entry, LibraryState, StateMachine};
 use crate::pending::Answer;
@@ -265,7 +266,7 @@ impl<M: StateMachine> Applier<M> {
             self.applied,
             entry.position
         );
-        if crc32c::crc32c(&entry.payload) != entry.checksum {
+        if checksum(&entry.payload) != entry.checksum {
             return Err(StopReason::Storage(
                 format!("the command at {} is not what was proposed: its checksum differs; replace this replica's data from its peers", entry.position).into(),
             ));

@@ -53,8 +53,9 @@ impl Immediate {
     }
 }
 
-/// How many inputs are taken from the queue at once.
-pub(super) const SLICE: usize = 64;
+/// How many inputs are taken from the queue at once: as many as a caller serves, so that what came together is run
+/// together.
+pub(super) const SLICE: usize = super::CALLER_BUDGET;
 /// Due deadlines wait for queued input, but not for ever.
 const POSTPONED_MAX: usize = 16;
 /// How old the wall clock's last reading may be, in nanoseconds.
@@ -90,6 +91,11 @@ impl<M: StateMachine> Core<M> {
             wall_read_at: 0,
             postponed: 0,
         }
+    }
+
+    /// Whether what it writes is durable at once.
+    pub(super) fn is_immediate(&self) -> bool {
+        self.immediate.is_some()
     }
 
     /// Steps what is in the batch, as of now: what arrives while it runs is not in it. Deadlines come after it, and after what was queued with it: a process that was

@@ -41,16 +41,19 @@ use crate::machine::StateMachine;
 use crate::status::Board;
 use crate::storage::SnapshotFiles;
 use crate::timer::{self, Alarm, Timed};
+use crate::turns::{self, Owed};
 use crate::worker::{Bell, Mailbox};
 
-/// How many inputs a caller serves before a helper thread goes on.
-const CALLER_BUDGET: usize = 64;
+/// How many inputs a caller serves before a helper thread goes on. Many small ones come together (64 clients, and a
+/// few completions of our own, should not wake the helper); so many take a fraction of a millisecond.
+const CALLER_BUDGET: usize = 1024;
 /// How many inputs from outside may wait. Beyond it, proposals and reads are refused and messages lost.
 const QUEUE_COUNT_MAX: usize = 1 << 16;
 
 /// One replica's machinery, shared by all its threads and handles.
 pub(crate) struct Shell<M: StateMachine> {
     core: Combine<Event<M>, Box<Core<M>>>,
+    is_immediate: bool,
     lane: Combine<ApplyWork<M>, Lane<M>>,
     lane_bell: Bell,
     /// The last piece of work on the state machine took long: keep callers away from it.
@@ -80,6 +83,7 @@ pub(crate) struct Parts<M: StateMachine> {
 impl<M: StateMachine> Shell<M> {
     pub(crate) fn new(parts: Parts<M>) -> Arc<Self> {
         Arc::new(Self {
+            is_immediate: parts.core.is_immediate(),
             core: Combine::new(Box::new(parts.core), QUEUE_COUNT_MAX),
             lane: Combine::new(Lane::new(parts.applier), usize::MAX),
             lane_bell: Bell::new(),
@@ -101,6 +105,29 @@ impl<M: StateMachine> Shell<M> {
     /// A call from a user's thread: what it commits may also be applied on it.
     pub(crate) fn call(self: &Arc<Self>, event: Event<M>) {
         caller::as_caller(|| self.input(event));
+    }
+
+    /// The same, but where tasks share a thread, it may only be queued: true says that somebody must come back.
+    pub(crate) fn call_or_leave(self: &Arc<Self>, event: Event<M>) -> bool {
+        let is_left = self.is_immediate && turns::is_shared() && !caller::is_running();
+        if is_left {
+            self.queue(event);
+        } else {
+            self.call(event);
+        }
+        is_left
+    }
+
+    fn queue(self: &Arc<Self>, event: Event<M>) {
+        match self.core.leave_within(event) {
+            Pushed::Queued | Pushed::Run(_) => {
+                turns::owe(self);
+                // Should nobody come back, the timer will.
+                self.alarm.soon();
+            }
+            Pushed::Full(event) => refuse(event, ProposeError::Busy, ReadError::Busy),
+            Pushed::Closed(event) => refuse(event, ProposeError::Stopped, ReadError::Stopped),
+        }
     }
 
     /// An input from outside: refused if the queue is full.
@@ -189,6 +216,16 @@ impl<M: StateMachine> Deliver for Arc<Shell<M>> {
 
     fn unreachable(&self, peer: ReplicaId) {
         self.input(Event::Core(Input::Unreachable(peer)));
+    }
+}
+
+impl<M: StateMachine> Owed for Shell<M> {
+    fn run(self: Arc<Self>) {
+        caller::as_caller(|| {
+            if let Some(core) = self.core.grab() {
+                Self::run(&self, core, CALLER_BUDGET);
+            }
+        });
     }
 }
 
