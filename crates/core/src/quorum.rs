@@ -1,6 +1,11 @@
 //! What a majority has reached. One function decides commits, elections, reads and contact alike.
 
+use alloc::vec::Vec;
+
 use crate::{Membership, ReplicaId};
+
+/// So many voters are counted without allocating.
+const FEW: usize = 7;
 
 impl Membership {
     /// The largest value that a quorum has reached; during a joint change, a quorum of both halves (rule 5).
@@ -8,18 +13,18 @@ impl Membership {
     /// A learner's value is never asked for. Without voters nothing is reached: zero.
     pub fn reached(&self, value: impl Fn(ReplicaId) -> u64) -> u64 {
         let half = |voters: &[ReplicaId]| {
-            let reach = |&id: &ReplicaId| value(id);
-            let is_reached = |least: &u64| {
-                let count = voters.iter().filter(|id| reach(id) >= *least).count();
-                count > voters.len() / 2
+            let (mut few, mut many) = ([0; FEW], Vec::new());
+            let values = if voters.len() <= FEW {
+                &mut few[..voters.len()]
+            } else {
+                many.resize(voters.len(), 0);
+                &mut many[..]
             };
-            // Few voters: comparing all with all costs less than a sorted list.
-            voters
-                .iter()
-                .map(reach)
-                .filter(is_reached)
-                .max()
-                .unwrap_or(0)
+            for (at, &id) in values.iter_mut().zip(voters) {
+                *at = value(id);
+            }
+            values.sort_unstable_by(|a, b| b.cmp(a));
+            values.get(voters.len() / 2).copied().unwrap_or(0)
         };
         let incoming = half(&self.incoming);
         if self.outgoing.is_empty() {
