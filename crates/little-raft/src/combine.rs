@@ -76,7 +76,7 @@ impl<I, S: TakeIn<I>> Combine<I, S> {
     }
 
     /// Queues an input from outside, if there is room, and takes the state, if it is free.
-    #[inline]
+    #[inline(always)]
     pub fn push(&self, input: I) -> Pushed<I, S> {
         self.push_within(input, self.bound, true)
     }
@@ -87,7 +87,7 @@ impl<I, S: TakeIn<I>> Combine<I, S> {
     }
 
     /// Queues an input from outside, if there is room, without taking the state.
-    #[inline]
+    #[inline(always)]
     pub fn leave_within(&self, input: I) -> Pushed<I, S> {
         self.push_within(input, self.bound, false)
     }
@@ -104,7 +104,7 @@ impl<I, S: TakeIn<I>> Combine<I, S> {
         inner.push(input, usize::MAX, awaited)
     }
 
-    #[inline]
+    #[inline(always)]
     fn push_within(&self, input: I, bound: usize, may_run: bool) -> Pushed<I, S> {
         self.lock().push(input, bound, may_run)
     }
@@ -184,7 +184,7 @@ impl<I, S: TakeIn<I>> Combine<I, S> {
 }
 
 impl<I, S: TakeIn<I>> Inner<I, S> {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, input: I, bound: usize, may_run: bool) -> Pushed<I, S> {
         if self.refusing || self.closing || matches!(self.state, Place::Closed) {
             return Pushed::Closed(input);

@@ -99,7 +99,7 @@ pub struct Done<M: StateMachine> {
     /// For the engine.
     pub applied: Option<Applied<M::Response>>,
     /// To be done elsewhere: it takes long.
-    pub job: Option<Job<M::Snapshot>>,
+    pub job: Option<Box<Job<M::Snapshot>>>,
     /// A view was asked for that could not be made.
     pub view_failed: Option<SendSnapshot>,
 }
@@ -150,12 +150,12 @@ impl<M: StateMachine> Applier<M> {
         match work {
             ApplyWork::Batch(batch) => {
                 done.applied = Some(self.apply_batch(batch)?);
-                done.job = self.snapshot_if_due();
+                done.job = self.snapshot_if_due().map(Box::new);
             }
             ApplyWork::Install(base) => done.applied = Some(self.install(&base)?),
             ApplyWork::Reads(tasks) => tasks.into_iter().for_each(|task| task.run(&self.machine)),
             ApplyWork::View(send) => match self.machine.snapshot() {
-                Ok(view) => done.job = Some(Job::Serve(send, self.base(), view)),
+                Ok(view) => done.job = Some(Box::new(Job::Serve(send, self.base(), view))),
                 Err(error) => {
                     tracing::warn!(to = %send.to, %error, "no snapshot could be made for a follower");
                     done.view_failed = Some(send);

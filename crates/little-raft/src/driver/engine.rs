@@ -388,20 +388,21 @@ impl<M: StateMachine> Engine<M> {
         let outputs = self.raft.outputs_in_place(now);
         let effects = &mut self.effects;
         std::mem::swap(&mut effects.messages, &mut outputs.messages);
-        if outputs.write.is_some() {
-            effects.write = outputs.write.take();
-        }
+        std::mem::swap(&mut effects.write, &mut outputs.write);
         if is_anything_rare(outputs) {
             digest_rare(outputs, effects);
         }
         let apply = std::mem::take(&mut outputs.apply);
-        let install = outputs.install.is_some().then(|| outputs.install.take());
+        let install = match outputs.install {
+            Some(_) => outputs.install.take().map(Box::new),
+            None => None,
+        };
         std::mem::swap(&mut self.proposed, &mut outputs.proposed);
         std::mem::swap(&mut self.confirmed, &mut outputs.reads);
         // Positions before entries: who waits for an entry goes to the applier with it.
         self.place_proposed(now);
-        if let Some(base) = install.flatten() {
-            self.install(base);
+        if let Some(base) = install {
+            self.install(*base);
         }
         self.hand_over(apply);
         self.serve_confirmed();

@@ -16,10 +16,21 @@ pub struct LogWriter {
 /// What to tell the engine after an append.
 #[derive(Debug, Default)]
 pub struct LogOutcome {
-    /// The inputs for the core: what is durable now, and whether there is room.
-    pub inputs: [Option<Input>; 2],
+    /// The last write that is durable now.
+    pub flushed: Option<u64>,
+    /// Whether there is room, if that has changed.
+    pub accepting: Option<bool>,
     /// Run again after a while, also with nothing new: there was no room.
     pub retry: bool,
+}
+
+impl LogOutcome {
+    /// The inputs for the core.
+    pub fn inputs(&self) -> impl Iterator<Item = Input> {
+        let flushed = self.flushed.map(|write| Input::Flushed { write });
+        let accepting = self.accepting.map(Input::Accepting);
+        flushed.into_iter().chain(accepting)
+    }
 }
 
 impl LogWriter {
@@ -69,10 +80,8 @@ impl LogWriter {
         let changed = low != self.low;
         self.low = low;
         LogOutcome {
-            inputs: [
-                flushed.map(|write| Input::Flushed { write }),
-                changed.then_some(Input::Accepting(!low)),
-            ],
+            flushed,
+            accepting: changed.then_some(!low),
             retry: low,
         }
     }

@@ -183,8 +183,9 @@ impl Immediate {
     ) -> Result<(), StorageError> {
         if effects.write.is_some() || self.retry_at <= now.monotonic {
             let outcome = self.log.run(effects.write.take())?;
-            let inputs = outcome.inputs.into_iter().flatten();
-            batch.extend(inputs.map(Event::Core));
+            for input in outcome.inputs() {
+                batch.push_back(Event::Core(input));
+            }
             self.retry_at = if outcome.retry {
                 now.monotonic + RETRY_FULL.as_nanos() as u64
             } else {

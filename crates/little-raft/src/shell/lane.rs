@@ -42,9 +42,9 @@ impl<M: StateMachine> TakeIn<ApplyWork<M>> for Lane<M> {
 }
 
 impl<M: StateMachine> caller::Apply for Shell<M> {
-    fn apply_some(self: Arc<Self>) {
+    fn apply_some(self: Arc<Self>, clock: &mut u64) {
         if let Some(lane) = self.lane.grab() {
-            self.run_lane(lane, CALLER_SLICE);
+            self.run_lane(lane, CALLER_SLICE, clock);
         }
     }
 
@@ -58,10 +58,12 @@ impl<M: StateMachine> Shell<M> {
         self.lane_is_slow.load(Ordering::Relaxed)
     }
 
-    /// Applies until nothing waits, or until `budget` pieces of work are done: then the applier thread goes on.
-    pub(super) fn run_lane(self: &Arc<Self>, lane: Lane<M>, budget: usize) {
+    /// `clock` is the time, read after whatever was done before. Applies until nothing waits, or until `budget` pieces of work are done: then the applier thread goes on.
+    pub(super) fn run_lane(self: &Arc<Self>, lane: Lane<M>, budget: usize, clock: &mut u64) {
         let mut held = Some(lane);
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.serve_lane(&mut held, budget)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            self.serve_lane(&mut held, budget, clock)
+        }));
         let reason = match outcome {
             Ok(Ok(())) => return,
             Ok(Err(reason)) => reason,
@@ -79,14 +81,14 @@ impl<M: StateMachine> Shell<M> {
         self: &Arc<Self>,
         held: &mut Option<Lane<M>>,
         budget: usize,
+        clock: &mut u64,
     ) -> Result<(), StopReason> {
         let mut left = budget;
-        let mut clock = timer::monotonic();
         while let Some(lane) = held.as_mut() {
             while left > 0
                 && let Some(work) = lane.batch.pop_front()
             {
-                let slow = self.apply_one(lane, work, &mut clock)?;
+                let slow = self.apply_one(lane, work, clock)?;
                 let keep_away = slow && budget < usize::MAX;
                 left = if keep_away { 0 } else { left - 1 };
             }
@@ -133,7 +135,7 @@ impl<M: StateMachine> Shell<M> {
                 transfer: send.transfer,
             }));
         }
-        match done.job {
+        match done.job.map(|job| *job) {
             None => {}
             Some(Job::Save(base, view)) => self.save(base, view),
             Some(Job::Serve(send, base, view)) => transfers::serve(self, send, base, view),
