@@ -229,13 +229,12 @@ impl Log {
             bytes += entry.bytes();
             entry.position.index <= last && (bytes <= bytes_max || entry.position.index == first)
         };
-        Some(
-            self.cache
-                .range(skip.min(self.cache.len())..)
-                .take_while(fits)
-                .cloned()
-                .collect(),
-        )
+        // Allocated once, and never for more than fits.
+        let count = (last + 1).saturating_sub(first) as usize;
+        let mut entries = Vec::with_capacity(count.min(bytes_max / Entry::OVERHEAD_BYTES + 1));
+        let newest = self.cache.range(skip.min(self.cache.len())..);
+        entries.extend(newest.take_while(fits).cloned());
+        Some(entries)
     }
 }
 

@@ -181,9 +181,16 @@ impl Raft {
 
     /// Drains what is to be done. Replication happens here: what was proposed since the last call goes out together.
     pub fn outputs(&mut self, now: Now) -> Outputs {
+        mem::take(self.outputs_in_place(now))
+    }
+
+    /// The same where it lies: take all out of it, and leave the lists to be filled again.
+    pub fn outputs_in_place(&mut self, now: Now) -> &mut Outputs {
         self.own.tell_time(now);
         let state = self.state();
         let own = &mut self.own;
+        let unsent = own.out.messages.len();
+        assert_eq!(unsent, 0, "outputs are taken out before more are asked for");
         if let Part::Leader(leading) = &mut self.part {
             leading.begin_round(own);
             leading.replicate(own);
@@ -203,8 +210,8 @@ impl Raft {
         });
         own.log
             .shrink(own.config.cache_bytes_max, own.hard.committed);
-        own.out.messages = mem::take(&mut own.mail.ready);
-        mem::take(&mut own.out)
+        mem::swap(&mut own.out.messages, &mut own.mail.ready);
+        &mut own.out
     }
 
     /// When [`Input::Wake`] is wanted next, on the monotonic clock; `u64::MAX` for never. Earlier changes nothing.

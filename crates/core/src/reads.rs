@@ -76,8 +76,9 @@ impl Leading {
 
     /// Serves the round's readers if a quorum has confirmed it.
     pub(crate) fn serve_confirmed_reads(&mut self, own: &mut Own) {
-        let newest = self.reached(own, own.reads.number, |peer| peer.round);
-        if newest >= own.reads.number {
+        let round = own.reads.number;
+        let is_asked = !own.reads.asked.is_empty();
+        if is_asked && self.reached(own, round, |peer| peer.round) >= round {
             own.serve(own.reads.index);
         }
     }

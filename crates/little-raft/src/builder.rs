@@ -205,7 +205,12 @@ impl<M: StateMachine> Builder<M> {
             true => (Some(Immediate::new(log, store)), None),
             false => (None, Some((log, store))),
         };
-        let board = Board::new(self.id, engine.progress(), engine.membership());
+        let board = Board::new(
+            self.id,
+            engine.progress(),
+            at.position.index,
+            engine.membership(),
+        );
         let shell = Shell::new(Parts {
             core: Core::new(engine, own),
             applier,

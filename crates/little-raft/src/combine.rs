@@ -2,7 +2,8 @@
 //!
 //! Whoever brings an input takes the state along if it is free, runs it, and looks at the queue again before giving
 //! it back. Both happen under one lock, so no input can be left behind: either the giver-back sees it, or its bringer
-//! finds the state free. The lock is held for a push or a swap only, never while anything runs.
+//! finds the state free. Whoever takes the state takes waiting inputs with it, under that same lock. The lock is held
+//! for a push or a swap only, never while anything runs.
 //!
 //! `tests/loom.rs` checks this with every interleaving of a small model.
 
@@ -10,6 +11,18 @@ use std::collections::VecDeque;
 
 // `tests/loom.rs` compiles this very file with a `sync` of its own.
 use crate::sync::{Condvar, Mutex, MutexGuard};
+
+/// A state that takes inputs along.
+pub trait TakeIn<I> {
+    /// Takes as much as it wants from the front of the queue. False if it has nothing to run after that. Called with
+    /// the queue locked: a swap or a bounded move, nothing else.
+    fn take_in(&mut self, queue: &mut VecDeque<I>) -> bool;
+
+    /// Whether what was [left in passing](Combine::leave_unless_awaited) must be run at once.
+    fn is_awaiting(&self) -> bool {
+        true
+    }
+}
 
 /// A queue of inputs `I` and the state `S` that runs them.
 pub struct Combine<I, S> {
@@ -38,7 +51,7 @@ enum Place<S> {
 pub enum Pushed<I, S> {
     /// It is queued, and whoever runs the state will see it.
     Queued,
-    /// It is queued, and the caller must run the state now.
+    /// It is in the state's hands, and the caller must run that now.
     Run(S),
     /// The queue is full, and the input was not one of our own.
     Full(I),
@@ -46,7 +59,7 @@ pub enum Pushed<I, S> {
     Closed(I),
 }
 
-impl<I, S> Combine<I, S> {
+impl<I, S: TakeIn<I>> Combine<I, S> {
     /// A free `state` behind an empty queue of at most `bound` inputs from others. Our own completions have room
     /// always: there are never more of them than what we set going ourselves.
     pub fn new(state: S, bound: usize) -> Self {
@@ -63,6 +76,7 @@ impl<I, S> Combine<I, S> {
     }
 
     /// Queues an input from outside, if there is room, and takes the state, if it is free.
+    #[inline(always)]
     pub fn push(&self, input: I) -> Pushed<I, S> {
         self.push_within(input, self.bound, true)
     }
@@ -72,49 +86,46 @@ impl<I, S> Combine<I, S> {
         self.push_within(input, usize::MAX, true)
     }
 
+    /// Queues an input from outside, if there is room, without taking the state.
+    #[inline(always)]
+    pub fn leave_within(&self, input: I) -> Pushed<I, S> {
+        self.push_within(input, self.bound, false)
+    }
+
     /// Queues an input without taking the state: somebody must be told to [`grab`](Self::grab) it.
     pub fn leave(&self, input: I) -> Pushed<I, S> {
         self.push_within(input, usize::MAX, false)
     }
 
-    fn push_within(&self, input: I, bound: usize, may_run: bool) -> Pushed<I, S> {
+    /// Queues a completion that whoever comes next may run, and takes the state only if it is free and waits for it.
+    pub fn leave_unless_awaited(&self, input: I) -> Pushed<I, S> {
         let mut inner = self.lock();
-        if inner.refusing || inner.closing || matches!(inner.state, Place::Closed) {
-            return Pushed::Closed(input);
-        }
-        if inner.queue.len() >= bound {
-            return Pushed::Full(input);
-        }
-        inner.queue.push_back(input);
-        if !may_run {
-            return Pushed::Queued;
-        }
-        match inner.take() {
-            Some(state) => Pushed::Run(state),
-            None => Pushed::Queued,
-        }
+        let awaited = matches!(&inner.state, Place::Free(state) if state.is_awaiting());
+        inner.push(input, usize::MAX, awaited)
     }
 
-    /// The state, if it is free, whether or not anything waits for it.
+    #[inline(always)]
+    fn push_within(&self, input: I, bound: usize, may_run: bool) -> Pushed<I, S> {
+        self.lock().push(input, bound, may_run)
+    }
+
+    /// The state, if it is free, with what waits for it.
     pub fn grab(&self) -> Option<S> {
         let mut inner = self.lock();
         match inner.closing {
             true => None,
-            false => inner.take(),
+            false => inner.take_filled(),
         }
     }
 
-    /// Moves up to `count` waiting inputs into `batch`. Says whether more wait.
-    pub fn refill(&self, batch: &mut VecDeque<I>, count: usize) -> bool {
+    /// The state with what waits for it, to be run on; or nothing, if nothing waits: then it is given back.
+    pub fn next(&self, mut state: S) -> Option<S> {
         let mut inner = self.lock();
-        inner.fill(batch, count);
-        !inner.queue.is_empty()
-    }
-
-    /// Gives the state back if nothing waits for it; else returns it, to be run on.
-    pub fn give_back(&self, state: S) -> Option<S> {
-        let mut inner = self.lock();
-        if !inner.queue.is_empty() && !inner.closing {
+        let goes_on = match inner.closing {
+            true => state.take_in(&mut VecDeque::new()),
+            false => state.take_in(&mut inner.queue),
+        };
+        if goes_on {
             return Some(state);
         }
         inner.free(state);
@@ -172,7 +183,31 @@ impl<I, S> Combine<I, S> {
     }
 }
 
-impl<I, S> Inner<I, S> {
+impl<I, S: TakeIn<I>> Inner<I, S> {
+    #[inline(always)]
+    fn push(&mut self, input: I, bound: usize, may_run: bool) -> Pushed<I, S> {
+        if self.refusing || self.closing || matches!(self.state, Place::Closed) {
+            return Pushed::Closed(input);
+        }
+        if self.queue.len() >= bound {
+            return Pushed::Full(input);
+        }
+        self.queue.push_back(input);
+        if !may_run {
+            return Pushed::Queued;
+        }
+        match self.take_filled() {
+            Some(state) => Pushed::Run(state),
+            None => Pushed::Queued,
+        }
+    }
+
+    fn take_filled(&mut self) -> Option<S> {
+        let mut state = self.take()?;
+        state.take_in(&mut self.queue);
+        Some(state)
+    }
+
     fn take(&mut self) -> Option<S> {
         match std::mem::replace(&mut self.state, Place::Taken) {
             Place::Free(state) => Some(state),
@@ -190,13 +225,13 @@ impl<I, S> Inner<I, S> {
         );
         self.state = Place::Free(state);
     }
+}
 
-    fn fill(&mut self, batch: &mut VecDeque<I>, count: usize) {
-        if batch.is_empty() && self.queue.len() <= count {
-            std::mem::swap(batch, &mut self.queue);
-        } else {
-            let count = count.min(self.queue.len());
-            batch.extend(self.queue.drain(..count));
-        }
+/// Moves up to `count` inputs from the queue into `batch`: all of them at the cost of a swap, if they are so few.
+pub fn fill<I>(batch: &mut VecDeque<I>, queue: &mut VecDeque<I>, count: usize) {
+    if batch.is_empty() && queue.len() <= count {
+        std::mem::swap(batch, queue);
+    } else {
+        batch.extend(queue.drain(..count.min(queue.len())));
     }
 }

@@ -66,6 +66,7 @@ mod sync {
 #[cfg(feature = "net")]
 mod tcp;
 mod timer;
+mod turns;
 #[cfg(feature = "wal")]
 mod wal;
 mod worker;

@@ -8,6 +8,8 @@ use std::task::{Context, Poll, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use crate::turns;
+
 /// An operation under way. Await it on any executor, or [`wait`](Self::wait) for it on a thread.
 ///
 /// The operation goes on whether or not anybody looks: dropping a `Pending` cancels nothing. Each ends exactly once,
@@ -15,6 +17,46 @@ use std::time::{Duration, Instant};
 #[must_use = "dropping this loses the outcome, though the operation goes on"]
 pub struct Pending<T, E> {
     slot: Arc<Slot<Result<T, E>>>,
+    turn: Turn,
+}
+
+/// Where a task stands that shares its thread with others: see [`turns`].
+#[derive(Clone, Copy, PartialEq)]
+enum Turn {
+    /// Nobody has looked.
+    New,
+    /// Nobody has looked, and the operation is queued only.
+    Left,
+    /// Somebody gave way, or blocks: from now on it must be run.
+    Due,
+    Over,
+}
+
+impl<T, E> Pending<T, E> {
+    /// The operation is queued, and left to be run when its task, or another of this thread, comes back.
+    pub(crate) fn leave(&mut self) {
+        self.turn = Turn::Left;
+    }
+
+    /// Whether this look gives way to other tasks of the thread.
+    fn gives_way(&mut self, waker: &Waker) -> bool {
+        match std::mem::replace(&mut self.turn, Turn::Over) {
+            Turn::New => turns::looks(waker),
+            Turn::Left => {
+                self.turn = Turn::Due;
+                turns::looks(waker);
+                true
+            }
+            Turn::Due | Turn::Over => false,
+        }
+    }
+
+    /// Nobody gives way to who blocks a thread.
+    fn run_what_is_left(&mut self) {
+        if std::mem::replace(&mut self.turn, Turn::Over) == Turn::Left {
+            turns::settle();
+        }
+    }
 }
 
 impl<T, E> Pending<T, E> {
@@ -22,7 +64,8 @@ impl<T, E> Pending<T, E> {
     ///
     /// # Errors
     /// The operation's own.
-    pub fn wait(self) -> Result<T, E> {
+    pub fn wait(mut self) -> Result<T, E> {
+        self.run_what_is_left();
         loop {
             if let Some(outcome) = self.slot.take_or(|| Listener::Thread(thread::current())) {
                 return outcome;
@@ -35,7 +78,8 @@ impl<T, E> Pending<T, E> {
     ///
     /// # Errors
     /// Gives itself back when the time is over: the operation is still under way and can be waited for again.
-    pub fn wait_timeout(self, timeout: Duration) -> Result<Result<T, E>, Self> {
+    pub fn wait_timeout(mut self, timeout: Duration) -> Result<Result<T, E>, Self> {
+        self.run_what_is_left();
         let until = Instant::now() + timeout;
         loop {
             if let Some(outcome) = self.slot.take_or(|| Listener::Thread(thread::current())) {
@@ -58,11 +102,17 @@ impl<T, E> Pending<T, E> {
 impl<T, E> Future for Pending<T, E> {
     type Output = Result<T, E>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self
-            .slot
-            .take_or(|| Listener::Task(context.waker().clone()))
-        {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let waker = context.waker();
+        let is_due = self.turn == Turn::Due;
+        if self.gives_way(waker) {
+            waker.wake_by_ref();
+            return Poll::Pending;
+        }
+        if is_due && !self.is_ready() {
+            turns::settle();
+        }
+        match self.slot.take_or(|| Listener::Task(waker.clone())) {
             Some(outcome) => Poll::Ready(outcome),
             None => Poll::Pending,
         }
@@ -94,7 +144,10 @@ impl<T, E: Abandoned> Answer<T, E> {
     /// Both ends.
     pub fn new() -> (Self, Pending<T, E>) {
         let slot = Arc::new(Slot(Mutex::new(Stage::Open(Listener::Nobody))));
-        let pending = Pending { slot: slot.clone() };
+        let pending = Pending {
+            slot: slot.clone(),
+            turn: Turn::New,
+        };
         (Self { slot: Some(slot) }, pending)
     }
 

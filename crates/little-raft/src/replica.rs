@@ -39,13 +39,15 @@ impl<M: StateMachine> Replica<M> {
     /// Without a leader the command waits for one, up to the proposal timeout.
     pub fn propose(&self, command: impl Command) -> Pending<M::Response, ProposeError> {
         let payload = command.into_bytes();
-        let (answer, pending) = Answer::new();
+        let (answer, mut pending) = Answer::new();
         let (bytes, bytes_max) = (payload.len(), self.handle.command_bytes_max);
         if bytes > bytes_max {
             answer.send(Err(ProposeError::TooLarge { bytes, bytes_max }));
         } else {
-            let proposal = Proposal::new(payload, answer);
-            self.handle.shell.call(Event::Propose(proposal));
+            let proposal = Event::Propose(Proposal::new(payload, answer));
+            if self.handle.shell.call_or_leave(proposal) {
+                pending.leave();
+            }
         }
         pending
     }

@@ -1,5 +1,6 @@
 //! How a replica is doing, and a way to be told when that changes.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use little_raft_core::{Member, Membership, ReplicaId, State};
@@ -65,7 +66,7 @@ impl StatusWatch {
         let mut inner = self.board.lock();
         if inner.version != self.seen {
             self.seen = inner.version;
-            let status = inner.status.clone();
+            let status = self.board.status_in(&inner);
             drop(inner);
             answer.send(Ok(status));
         } else if inner.status.stopped.is_some() {
@@ -80,19 +81,45 @@ impl StatusWatch {
 }
 
 /// Where a replica shows its status.
+///
+/// The indices change with every command: they are stored one by one, without the lock.
 pub(crate) struct Board {
     inner: Mutex<Inner>,
+    last: AtomicU64,
+    durable: AtomicU64,
+    committed: AtomicU64,
+    applied: AtomicU64,
+}
+
+/// What of the status is told to watchers when it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    role: (State, u64, Option<ReplicaId>),
+    membership: u64,
+}
+
+impl Told {
+    pub(crate) fn of(progress: &Progress, membership: &Membership) -> Self {
+        Self {
+            role: (progress.state, progress.term, progress.leader),
+            membership: membership.version,
+        }
+    }
 }
 
 struct Inner {
     status: Status,
-    membership: u64,
     version: u64,
     watchers: Vec<Answer<Status, WatchEnded>>,
 }
 
 impl Board {
-    pub(crate) fn new(id: ReplicaId, progress: Progress, membership: &Membership) -> Self {
+    pub(crate) fn new(
+        id: ReplicaId,
+        progress: Progress,
+        applied: u64,
+        membership: &Membership,
+    ) -> Self {
         let status = Status {
             id,
             state: progress.state,
@@ -101,14 +128,17 @@ impl Board {
             last: progress.last,
             durable: progress.durable,
             committed: progress.committed,
-            applied: progress.applied,
+            applied,
             members: membership.members.clone().into(),
             stopped: None,
         };
         Self {
+            last: status.last.into(),
+            durable: status.durable.into(),
+            committed: status.committed.into(),
+            applied: status.applied.into(),
             inner: Mutex::new(Inner {
                 status,
-                membership: membership.version,
                 version: 1,
                 watchers: Vec::new(),
             }),
@@ -116,7 +146,7 @@ impl Board {
     }
 
     pub(crate) fn status(&self) -> Status {
-        self.lock().status.clone()
+        self.status_in(&self.lock())
     }
 
     pub(crate) fn watch(self: &Arc<Self>) -> StatusWatch {
@@ -126,26 +156,33 @@ impl Board {
         }
     }
 
-    pub(crate) fn update(&self, progress: Progress, membership: &Membership) {
+    /// Shows where the core is. `told` is the caller's memory of the call before.
+    pub(crate) fn update(&self, told: &mut Told, progress: Progress, membership: &Membership) {
+        self.last.store(progress.last, Ordering::Release);
+        self.durable.store(progress.durable, Ordering::Release);
+        self.committed.store(progress.committed, Ordering::Release);
+        let now = Told::of(&progress, membership);
+        if *told != now {
+            *told = now;
+            self.change(progress, membership);
+        }
+    }
+
+    /// Shows how far the state machine is.
+    pub(crate) fn applied(&self, index: u64) {
+        self.applied.store(index, Ordering::Release);
+    }
+
+    fn change(&self, progress: Progress, membership: &Membership) {
         let mut inner = self.lock();
         let status = &mut inner.status;
-        let before = (status.state, status.term, status.leader);
-        let changed = before != (progress.state, progress.term, progress.leader);
         status.state = progress.state;
         status.term = progress.term;
         status.leader = progress.leader;
-        status.last = progress.last;
-        status.durable = progress.durable;
-        status.committed = progress.committed;
-        status.applied = progress.applied;
-        let moved = inner.membership != membership.version;
-        if moved {
-            inner.membership = membership.version;
-            inner.status.members = membership.members.clone().into();
+        if *status.members != *membership.members {
+            status.members = membership.members.clone().into();
         }
-        if changed || moved {
-            tell(inner);
-        }
+        self.tell(inner);
     }
 
     /// Why it stopped. The first reason stays.
@@ -155,7 +192,7 @@ impl Board {
             inner.status.stopped = Some(reason);
             inner.status.leader = None;
             inner.status.state = State::Follower;
-            tell(inner);
+            self.tell(inner);
         }
     }
 
@@ -166,14 +203,28 @@ impl Board {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-fn tell(mut inner: MutexGuard<'_, Inner>) {
-    inner.version += 1;
-    let watchers = std::mem::take(&mut inner.watchers);
-    let status = inner.status.clone();
-    drop(inner);
-    for watcher in watchers {
-        watcher.send(Ok(status.clone()));
+    fn tell(&self, mut inner: MutexGuard<'_, Inner>) {
+        inner.version += 1;
+        let watchers = std::mem::take(&mut inner.watchers);
+        let status = self.status_in(&inner);
+        drop(inner);
+        for watcher in watchers {
+            watcher.send(Ok(status.clone()));
+        }
+    }
+
+    /// Read in the opposite order of storing, so that nothing is shown as applied that isn't shown as committed.
+    fn status_in(&self, inner: &Inner) -> Status {
+        let applied = self.applied.load(Ordering::Acquire);
+        let committed = self.committed.load(Ordering::Acquire);
+        let durable = self.durable.load(Ordering::Acquire);
+        Status {
+            last: self.last.load(Ordering::Acquire),
+            durable,
+            committed,
+            applied,
+            ..inner.status.clone()
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -33,7 +33,12 @@ pub(crate) struct Alarm {
     id: u64,
     deadline: AtomicU64,
     armed: AtomicU64,
+    /// To be woken within [`SOON`], whatever the deadline.
+    soon: AtomicBool,
 }
+
+/// How long something may lie in a queue until somebody comes to run it, in nanoseconds.
+const SOON: u64 = 1_000_000;
 
 impl Alarm {
     pub(crate) fn new() -> Self {
@@ -42,6 +47,15 @@ impl Alarm {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             deadline: AtomicU64::new(u64::MAX),
             armed: AtomicU64::new(u64::MAX),
+            soon: AtomicBool::new(false),
+        }
+    }
+
+    /// Asks to be woken once, soon. To be called after what there is to do was queued: whoever wakes takes this back
+    /// before looking at the queue.
+    pub(crate) fn soon(&self) {
+        if !self.soon.load(Ordering::SeqCst) && !self.soon.swap(true, Ordering::SeqCst) {
+            timer().arm(monotonic() + SOON, self.id);
         }
     }
 
@@ -112,13 +126,13 @@ impl Timer {
             let now = monotonic();
             let wait = match state.due.peek() {
                 Some(Reverse((at, _))) if *at <= now => {
-                    let Some(Reverse((_, id))) = state.due.pop() else {
+                    let Some(Reverse((at, id))) = state.due.pop() else {
                         continue;
                     };
                     let timed = state.timed.get(&id).and_then(Weak::upgrade);
                     drop(state);
                     if let Some(timed) = timed {
-                        self.look_at(timed, now);
+                        self.look_at(timed, at, now);
                     }
                     state = self.lock();
                     continue;
@@ -131,12 +145,19 @@ impl Timer {
         }
     }
 
-    fn look_at(&self, timed: Arc<dyn Timed>, now: u64) {
+    fn look_at(&self, timed: Arc<dyn Timed>, at: u64, now: u64) {
         let alarm = timed.alarm();
+        let soon = alarm.soon.swap(false, Ordering::SeqCst);
+        // What was armed for another time will be looked at then.
+        if alarm.armed.load(Ordering::SeqCst) != at {
+            return if soon {
+                timed.wake()
+            };
+        }
         // Disarmed first: whoever sets a deadline after the load below finds it so, and arms it anew.
         alarm.armed.store(u64::MAX, Ordering::SeqCst);
         let deadline = alarm.deadline.load(Ordering::SeqCst);
-        if deadline <= now {
+        if soon || deadline <= now {
             timed.wake();
         } else if deadline < u64::MAX {
             alarm.armed.store(deadline, Ordering::SeqCst);

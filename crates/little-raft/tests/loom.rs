@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use combine::{Combine, Pushed};
+use combine::{Combine, Pushed, TakeIn, fill};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
@@ -19,7 +19,20 @@ mod combine;
 
 /// What is run: it notes the inputs in order, and whether two threads ever run it at once.
 struct Log {
+    batch: VecDeque<u32>,
     seen: Vec<u32>,
+    awaiting: bool,
+}
+
+impl TakeIn<u32> for Log {
+    fn take_in(&mut self, queue: &mut VecDeque<u32>) -> bool {
+        fill(&mut self.batch, queue, 1);
+        !self.batch.is_empty()
+    }
+
+    fn is_awaiting(&self) -> bool {
+        self.awaiting
+    }
 }
 
 struct Model {
@@ -29,8 +42,13 @@ struct Model {
 
 impl Model {
     fn new() -> Arc<Self> {
+        let log = Log {
+            batch: VecDeque::new(),
+            seen: Vec::new(),
+            awaiting: false,
+        };
         Arc::new(Self {
-            combine: Combine::new(Log { seen: Vec::new() }, 8),
+            combine: Combine::new(log, 8),
             inside: AtomicUsize::new(0),
         })
     }
@@ -46,13 +64,11 @@ impl Model {
     fn run(&self, log: Log) {
         assert_eq!(self.inside.fetch_add(1, Ordering::SeqCst), 0, "two run it");
         let mut held = Some(log);
-        let mut batch = VecDeque::new();
         while let Some(mut log) = held.take() {
-            self.combine.refill(&mut batch, 1);
-            log.seen.extend(batch.drain(..));
+            log.seen.extend(log.batch.drain(..));
             // Left before the state is given back: the next one may enter at once.
             self.inside.fetch_sub(1, Ordering::SeqCst);
-            held = self.combine.give_back(log);
+            held = self.combine.next(log);
             if held.is_some() {
                 self.inside.fetch_add(1, Ordering::SeqCst);
             }
@@ -128,5 +144,29 @@ fn what_is_left_for_a_thread_is_found_by_it_or_by_who_runs() {
         other.join().expect("no panic");
         let (log, left) = model.combine.close().expect("closed once");
         assert_eq!((log.seen.len(), left.len()), (2, 0));
+    });
+}
+
+/// The state says that it waits for a completion, while that completion is left in passing.
+#[test]
+fn what_is_left_in_passing_is_run_if_it_is_awaited() {
+    loom::model(|| {
+        let model = Model::new();
+        let other = thread::spawn({
+            let model = model.clone();
+            move || match model.combine.leave_unless_awaited(1) {
+                Pushed::Queued => {}
+                Pushed::Run(log) => model.run(log),
+                Pushed::Full(_) | Pushed::Closed(_) => panic!("it has room always"),
+            }
+        });
+        let Some(mut log) = model.combine.grab() else {
+            panic!("nobody takes it before it is awaited");
+        };
+        log.awaiting = true;
+        model.run(log);
+        other.join().expect("no panic");
+        let (log, left) = model.combine.close().expect("closed once");
+        assert_eq!((log.seen, left.len()), (vec![1], 0));
     });
 }

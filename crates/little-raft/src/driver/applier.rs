@@ -9,6 +9,7 @@ use little_raft_core::{
 
 use super::pieces::Trailer;
 use super::reads::ReadTask;
+use super::waiters::checksum;
 use crate::error::{ProposeError, StopReason};
 use crate::machine::{Entry, LibraryState, StateMachine};
 use crate::pending::Answer;
@@ -86,12 +87,19 @@ pub struct Applied<R> {
     pub durable: Option<u64>,
 }
 
+impl<R> Applied<R> {
+    /// Whether it says no more than the index, so that a later one may speak for it.
+    pub fn is_index_only(&self) -> bool {
+        self.keep.is_none() && self.durable.is_none()
+    }
+}
+
 /// What came out of a piece of work.
 pub struct Done<M: StateMachine> {
     /// For the engine.
     pub applied: Option<Applied<M::Response>>,
     /// To be done elsewhere: it takes long.
-    pub job: Option<Job<M::Snapshot>>,
+    pub job: Option<Box<Job<M::Snapshot>>>,
     /// A view was asked for that could not be made.
     pub view_failed: Option<SendSnapshot>,
 }
@@ -142,12 +150,12 @@ impl<M: StateMachine> Applier<M> {
         match work {
             ApplyWork::Batch(batch) => {
                 done.applied = Some(self.apply_batch(batch)?);
-                done.job = self.snapshot_if_due();
+                done.job = self.snapshot_if_due().map(Box::new);
             }
             ApplyWork::Install(base) => done.applied = Some(self.install(&base)?),
             ApplyWork::Reads(tasks) => tasks.into_iter().for_each(|task| task.run(&self.machine)),
             ApplyWork::View(send) => match self.machine.snapshot() {
-                Ok(view) => done.job = Some(Job::Serve(send, self.base(), view)),
+                Ok(view) => done.job = Some(Box::new(Job::Serve(send, self.base(), view))),
                 Err(error) => {
                     tracing::warn!(to = %send.to, %error, "no snapshot could be made for a follower");
                     done.view_failed = Some(send);
@@ -258,7 +266,7 @@ impl<M: StateMachine> Applier<M> {
             self.applied,
             entry.position
         );
-        if crc32c::crc32c(&entry.payload) != entry.checksum {
+        if checksum(&entry.payload) != entry.checksum {
             return Err(StopReason::Storage(
                 format!("the command at {} is not what was proposed: its checksum differs; replace this replica's data from its peers", entry.position).into(),
             ));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use little_raft_core::{
     Apply, Base, Config, ConfigError, Event as Observed, Input, Membership, Message, Now, Outputs,
-    Raft, Refusal, ReplicaId, Restored, SendPiece, SendSnapshot, State, Write,
+    Position, Raft, Refusal, ReplicaId, Restored, SendPiece, SendSnapshot, State, Write,
 };
 
 use super::applier::{Applied, ApplyWork, Batch};
@@ -51,6 +51,16 @@ pub struct Effects<M: StateMachine> {
     pub endings: Vec<Ending<M::Response>>,
     /// Reads that have failed.
     pub failed_reads: Vec<FailedRead<M>>,
+}
+
+impl<M: StateMachine> Effects<M> {
+    /// Whether there is anything for the store or about transfers.
+    pub fn is_about_stragglers(&self) -> bool {
+        !(self.store.is_empty()
+            && self.begun.is_empty()
+            && self.pieces.is_empty()
+            && self.ended.is_empty())
+    }
 }
 
 impl<M: StateMachine> Default for Effects<M> {
@@ -120,6 +130,9 @@ pub struct Engine<M: StateMachine> {
     /// The indices of the two newest snapshots.
     saved: VecDeque<u64>,
     compacted: u64,
+    /// The core's answers, moved here to be worked off: reused.
+    proposed: Vec<(u64, Result<Position, Refusal>)>,
+    confirmed: Vec<(u64, Result<u64, Refusal>)>,
     effects: Effects<M>,
 }
 
@@ -154,6 +167,8 @@ impl<M: StateMachine> Engine<M> {
             leader: None,
             saved: saved.into_iter().collect(),
             compacted: base,
+            proposed: Vec::new(),
+            confirmed: Vec::new(),
             effects: Effects::default(),
         })
     }
@@ -174,12 +189,11 @@ impl<M: StateMachine> Engine<M> {
         }
     }
 
-    /// What has to be done after the events so far.
-    pub fn effects(&mut self, now: Now) -> Effects<M> {
+    /// What has to be done after the events so far: take all of it out, and leave the lists to be filled again.
+    pub fn effects(&mut self, now: Now) -> &mut Effects<M> {
         self.ask_again(now);
-        let outputs = self.raft.outputs(now);
-        self.digest(now, outputs);
-        std::mem::take(&mut self.effects)
+        self.digest(now);
+        &mut self.effects
     }
 
     /// When [`Event::Wake`] is due; `u64::MAX` for never. Waking too early or too often changes nothing.
@@ -206,6 +220,12 @@ impl<M: StateMachine> Engine<M> {
     /// The last index the state machine has reported.
     pub fn applied_index(&self) -> u64 {
         self.proposals.applied_index()
+    }
+
+    /// Whether the next [`Event::Applied`] lets something go on. If not, it can wait for another event to come.
+    pub fn awaits_applied(&self) -> bool {
+        let may_be_handed = self.raft.committed().min(self.raft.durable());
+        self.proposals.handed() < may_be_handed || self.proposals.awaits_applied()
     }
 
     /// How many proposals and reads have not ended.
@@ -365,54 +385,66 @@ impl<M: StateMachine> Engine<M> {
         }
     }
 
-    fn digest(&mut self, now: Now, outputs: Outputs) {
-        outputs.events.iter().for_each(log_event);
+    fn digest(&mut self, now: Now) {
+        let outputs = self.raft.outputs_in_place(now);
         let effects = &mut self.effects;
-        effects.messages = outputs.messages;
-        effects.write = outputs.write;
-        effects.begun = outputs.send_snapshot;
-        effects.pieces = outputs.send_piece;
-        effects.ended = outputs.sent;
-        let fetches = outputs.fetch.into_iter().map(StoreWork::Fetch);
-        effects.store.extend(fetches);
-        let pieces = outputs.pieces.into_iter().map(StoreWork::Piece);
-        effects.store.extend(pieces);
-        // Positions before entries: who waits for an entry goes to the applier with it.
-        self.proposed(now, outputs.proposed);
-        if let Some(base) = outputs.install {
-            self.install(base);
+        std::mem::swap(&mut effects.messages, &mut outputs.messages);
+        std::mem::swap(&mut effects.write, &mut outputs.write);
+        if is_anything_rare(outputs) {
+            digest_rare(outputs, effects);
         }
-        self.hand_over(outputs.apply);
-        self.confirmed(outputs.reads);
-        let views = self.effects.begun.iter().copied().map(ApplyWork::View);
-        self.effects.apply.extend(views);
+        let apply = std::mem::take(&mut outputs.apply);
+        let install = match outputs.install {
+            Some(_) => outputs.install.take().map(Box::new),
+            None => None,
+        };
+        std::mem::swap(&mut self.proposed, &mut outputs.proposed);
+        std::mem::swap(&mut self.confirmed, &mut outputs.reads);
+        // Positions before entries: who waits for an entry goes to the applier with it.
+        self.place_proposed(now);
+        if let Some(base) = install {
+            self.install(*base);
+        }
+        self.hand_over(apply);
+        self.serve_confirmed();
+        if !self.effects.begun.is_empty() {
+            let views = self.effects.begun.iter().copied().map(ApplyWork::View);
+            self.effects.apply.extend(views);
+        }
     }
 
-    fn proposed(
+    fn place_proposed(&mut self, now: Now) {
+        if self.proposed.is_empty() {
+            return;
+        }
+        let mut proposed = std::mem::take(&mut self.proposed);
+        for (ticket, outcome) in proposed.drain(..) {
+            if let Some(proposal) = self.proposals.answered(ticket) {
+                self.place(now, proposal, outcome);
+            }
+        }
+        self.proposed = proposed;
+    }
+
+    fn place(
         &mut self,
         now: Now,
-        proposed: Vec<(u64, Result<little_raft_core::Position, Refusal>)>,
+        proposal: Proposal<M::Response>,
+        outcome: Result<Position, Refusal>,
     ) {
-        for (ticket, outcome) in proposed {
-            let Some(proposal) = self.proposals.answered(ticket) else {
-                continue;
-            };
-            match outcome {
-                Ok(position) => {
-                    self.proposals
-                        .place(position, proposal.answer, &mut self.effects.endings);
-                }
-                Err(Refusal::NoLeader | Refusal::Transferring)
-                    if proposal.deadline > now.monotonic =>
-                {
-                    self.retry_at = self.retry_at.max(now.monotonic.saturating_add(RETRY));
-                    self.park(proposal);
-                }
-                Err(refusal) => self
-                    .effects
-                    .endings
-                    .push((proposal.answer, Err(refusal.into()))),
+        match outcome {
+            Ok(position) => {
+                self.proposals
+                    .place(position, proposal.answer, &mut self.effects.endings);
             }
+            Err(Refusal::NoLeader | Refusal::Transferring) if proposal.deadline > now.monotonic => {
+                self.retry_at = self.retry_at.max(now.monotonic.saturating_add(RETRY));
+                self.park(proposal);
+            }
+            Err(refusal) => self
+                .effects
+                .endings
+                .push((proposal.answer, Err(refusal.into()))),
         }
     }
 
@@ -441,12 +473,15 @@ impl<M: StateMachine> Engine<M> {
         self.effects.apply.push(ApplyWork::Batch(batch));
     }
 
-    fn confirmed(&mut self, reads: Vec<(u64, Result<u64, Refusal>)>) {
-        for (ticket, outcome) in reads {
+    fn serve_confirmed(&mut self) {
+        for (ticket, outcome) in self.confirmed.drain(..) {
             match outcome {
                 Ok(index) => self.reads.confirmed(ticket, index),
                 Err(_) => self.reads.refused(ticket),
             }
+        }
+        if !self.reads.is_any_confirmed() {
+            return;
         }
         let ready = self.reads.ready(self.proposals.handed());
         if !ready.is_empty() {
@@ -470,8 +505,6 @@ pub struct Progress {
     pub durable: u64,
     /// What is committed.
     pub committed: u64,
-    /// What is applied.
-    pub applied: u64,
 }
 
 impl<M: StateMachine> Engine<M> {
@@ -484,7 +517,6 @@ impl<M: StateMachine> Engine<M> {
             last: self.raft.last().index,
             durable: self.raft.durable(),
             committed: self.raft.committed(),
-            applied: self.applied_index(),
         }
     }
 
@@ -494,7 +526,28 @@ impl<M: StateMachine> Engine<M> {
     }
 }
 
-fn log_event(event: &Observed) {
+/// Most steps cause none of this: one look spares the lists one by one.
+fn is_anything_rare(outputs: &Outputs) -> bool {
+    !(outputs.events.is_empty()
+        && outputs.send_snapshot.is_empty()
+        && outputs.send_piece.is_empty()
+        && outputs.sent.is_empty()
+        && outputs.fetch.is_empty()
+        && outputs.pieces.is_empty())
+}
+
+fn digest_rare<M: StateMachine>(outputs: &mut Outputs, effects: &mut Effects<M>) {
+    outputs.events.drain(..).for_each(log_event);
+    effects.begun.append(&mut outputs.send_snapshot);
+    effects.pieces.append(&mut outputs.send_piece);
+    effects.ended.append(&mut outputs.sent);
+    let fetches = outputs.fetch.drain(..).map(StoreWork::Fetch);
+    effects.store.extend(fetches);
+    let pieces = outputs.pieces.drain(..).map(StoreWork::Piece);
+    effects.store.extend(pieces);
+}
+
+fn log_event(event: Observed) {
     match event {
         Observed::Leadership {
             term,

@@ -3,12 +3,12 @@
 use little_raft_core::{Input, Write};
 
 use crate::error::StorageError;
-use crate::storage::{Space, Storage};
+use crate::storage::Storage;
 
 /// Owns the storage's appending end.
 pub struct LogWriter {
     storage: Box<dyn Storage>,
-    /// What could not be written for lack of room, in order.
+    /// What is being written, or could not be for lack of room; in order.
     unwritten: Vec<Write>,
     low: bool,
 }
@@ -16,10 +16,21 @@ pub struct LogWriter {
 /// What to tell the engine after an append.
 #[derive(Debug, Default)]
 pub struct LogOutcome {
-    /// The inputs for the core: what is durable now, and whether there is room.
-    pub inputs: [Option<Input>; 2],
+    /// The last write that is durable now.
+    pub flushed: Option<u64>,
+    /// Whether there is room, if that has changed.
+    pub accepting: Option<bool>,
     /// Run again after a while, also with nothing new: there was no room.
     pub retry: bool,
+}
+
+impl LogOutcome {
+    /// The inputs for the core.
+    pub fn inputs(&self) -> impl Iterator<Item = Input> {
+        let flushed = self.flushed.map(|write| Input::Flushed { write });
+        let accepting = self.accepting.map(Input::Accepting);
+        flushed.into_iter().chain(accepting)
+    }
 }
 
 impl LogWriter {
@@ -36,17 +47,18 @@ impl LogWriter {
     ///
     /// # Errors
     /// Any but a lack of room is the end of the replica (rule 2): the writer must not be used again.
-    pub fn run(&mut self, mut writes: Vec<Write>) -> Result<LogOutcome, StorageError> {
-        if !self.unwritten.is_empty() {
-            self.unwritten.append(&mut writes);
-            writes = std::mem::take(&mut self.unwritten);
-        }
-        match self.storage.append(&writes) {
-            Ok(space) => Ok(self.written(&writes, space)),
-            Err(StorageError::NoSpace(_)) => {
-                self.unwritten = writes;
-                Ok(self.report(None, true))
+    pub fn run(
+        &mut self,
+        writes: impl IntoIterator<Item = Write>,
+    ) -> Result<LogOutcome, StorageError> {
+        self.unwritten.extend(writes);
+        match self.storage.append(&self.unwritten) {
+            Ok(space) => {
+                let last = self.unwritten.last().map(|write| write.number);
+                self.unwritten.clear();
+                Ok(self.report(last, space.low))
             }
+            Err(StorageError::NoSpace(_)) => Ok(self.report(None, true)),
             Err(fatal) => Err(fatal),
         }
     }
@@ -64,19 +76,12 @@ impl LogWriter {
         self.storage
     }
 
-    fn written(&mut self, writes: &[Write], space: Space) -> LogOutcome {
-        let last = writes.last().map(|write| write.number);
-        self.report(last, space.low)
-    }
-
     fn report(&mut self, flushed: Option<u64>, low: bool) -> LogOutcome {
         let changed = low != self.low;
         self.low = low;
         LogOutcome {
-            inputs: [
-                flushed.map(|write| Input::Flushed { write }),
-                changed.then_some(Input::Accepting(!low)),
-            ],
+            flushed,
+            accepting: changed.then_some(!low),
             retry: low,
         }
     }

@@ -79,6 +79,11 @@ impl<M> Reads<M> {
         }
     }
 
+    /// Whether any waits for its index to be handed to the applier.
+    pub fn is_any_confirmed(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Those that may follow what was handed to the applier, up to `handed`.
     pub fn ready(&mut self, handed: u64) -> Vec<Box<dyn ReadTask<M>>> {
         let count = self.waiting.partition_point(|(index, _)| *index <= handed);

@@ -26,11 +26,20 @@ impl<R> Proposal<R> {
     /// A command that has not been given to an engine yet.
     pub fn new(payload: Bytes, answer: Answer<R, ProposeError>) -> Self {
         Self {
-            checksum: crc32c::crc32c(&payload),
+            checksum: checksum(&payload),
             payload,
             deadline: u64::MAX,
             answer,
         }
+    }
+}
+
+/// CRC-32C of a command. The library's way in costs more than the work on few bytes.
+pub fn checksum(payload: &[u8]) -> u32 {
+    if payload.is_empty() {
+        0
+    } else {
+        crc32c::crc32c(payload)
     }
 }
 
@@ -149,6 +158,11 @@ impl<R> Proposals<R> {
     /// Whether responses must be kept for proposals whose position is not known, and for which tickets.
     pub fn keep_for(&self) -> Option<u64> {
         (!self.asked.is_empty()).then_some(self.next_ticket - 1)
+    }
+
+    /// Whether somebody may learn an outcome from what is applied next.
+    pub fn awaits_applied(&self) -> bool {
+        !(self.asked.is_empty() && self.late.is_empty() && self.kept.is_empty())
     }
 
     /// Entries were applied: late ones end.

@@ -7,10 +7,12 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
+use crate::timer;
+
 /// A replica with committed entries to apply.
 pub(super) trait Apply {
-    /// Applies a bounded number of them on this thread.
-    fn apply_some(self: Arc<Self>);
+    /// Applies a bounded number of them on this thread. `clock` is the time, and afterwards the time then.
+    fn apply_some(self: Arc<Self>, clock: &mut u64);
     /// Leaves them to the applier thread.
     fn leave_to_thread(&self);
 }
@@ -35,16 +37,24 @@ pub(super) fn as_caller(work: impl FnOnce()) {
         return work();
     }
     work();
-    for _ in 0..ROUNDS {
+    if let Some(replica) = next() {
+        apply(replica);
+    }
+    CALLER.with_borrow_mut(|caller| caller.active = false);
+}
+
+fn apply(first: Arc<dyn Apply>) {
+    let mut clock = timer::monotonic();
+    first.apply_some(&mut clock);
+    for _ in 1..ROUNDS {
         match next() {
-            Some(replica) => replica.apply_some(),
-            None => break,
+            Some(replica) => replica.apply_some(&mut clock),
+            None => return,
         }
     }
     while let Some(replica) = next() {
         replica.leave_to_thread();
     }
-    CALLER.with_borrow_mut(|caller| caller.active = false);
 }
 
 fn next() -> Option<Arc<dyn Apply>> {

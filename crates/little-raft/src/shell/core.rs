@@ -8,9 +8,11 @@ use little_raft_core::Now;
 
 use super::Shell;
 use crate::cluster::Cluster;
+use crate::combine::{TakeIn, fill};
 use crate::driver::{Effects, Engine, Event, LogWriter, Store, StoreWork};
 use crate::error::{StopReason, StorageError};
 use crate::machine::StateMachine;
+use crate::status::{Board, Told};
 use crate::timer;
 
 /// The engine and its surroundings.
@@ -22,7 +24,12 @@ pub(crate) struct Core<M: StateMachine> {
     immediate: Option<Immediate>,
     /// Taken from the queue, or made by ourselves, and not stepped yet.
     pub(super) batch: VecDeque<Event<M>>,
+    /// More was queued than was taken.
+    pub(super) more_waits: bool,
+    told: Told,
     now: Now,
+    /// Something was taken in since the clock was read.
+    now_is_old: bool,
     wall_read: u64,
     wall_read_at: u64,
     /// For how many slices due deadlines have waited for queued input.
@@ -46,6 +53,9 @@ impl Immediate {
     }
 }
 
+/// How many inputs are taken from the queue at once: as many as a caller serves, so that what came together is run
+/// together.
+pub(super) const SLICE: usize = super::CALLER_BUDGET;
 /// Due deadlines wait for queued input, but not for ever.
 const POSTPONED_MAX: usize = 16;
 /// How old the wall clock's last reading may be, in nanoseconds.
@@ -53,39 +63,57 @@ const WALL_EVERY: u64 = 1_000_000;
 /// How long to wait before a full storage is tried again.
 pub(super) const RETRY_FULL: Duration = Duration::from_millis(200);
 
+impl<M: StateMachine> TakeIn<Event<M>> for Box<Core<M>> {
+    fn take_in(&mut self, queue: &mut VecDeque<Event<M>>) -> bool {
+        self.now_is_old |= !queue.is_empty();
+        fill(&mut self.batch, queue, SLICE);
+        self.more_waits = !queue.is_empty();
+        !self.batch.is_empty()
+    }
+
+    fn is_awaiting(&self) -> bool {
+        self.engine.awaits_applied()
+    }
+}
+
 impl<M: StateMachine> Core<M> {
     pub(crate) fn new(engine: Engine<M>, immediate: Option<Immediate>) -> Self {
         Self {
+            told: Told::of(&engine.progress(), engine.membership()),
             engine,
             cluster: None,
             immediate,
             batch: VecDeque::new(),
+            more_waits: false,
             now: Now::default(),
+            now_is_old: true,
             wall_read: 0,
             wall_read_at: 0,
             postponed: 0,
         }
     }
 
-    /// Steps what is in the batch. Deadlines come after it, and after what was queued with it: a process that was
+    /// Whether what it writes is durable at once.
+    pub(super) fn is_immediate(&self) -> bool {
+        self.immediate.is_some()
+    }
+
+    /// Steps what is in the batch, as of now: what arrives while it runs is not in it. Deadlines come after it, and after what was queued with it: a process that was
     /// paused must not elect itself out of its backlog.
-    pub(super) fn step_all(&mut self, more_waits: bool) {
-        let mut batch = std::mem::take(&mut self.batch);
-        if batch.is_empty() {
+    pub(super) fn step_all(&mut self) {
+        if std::mem::take(&mut self.now_is_old) {
             self.read_clock();
         }
-        for event in batch.drain(..) {
-            self.read_clock();
+        for event in self.batch.drain(..) {
             match event {
                 // Due or not is decided below, after the input before it.
                 Event::Wake => {}
                 event => self.engine.step(self.now, event),
             }
         }
-        self.batch = batch;
         if self.engine.deadline() > self.now.monotonic {
             self.postponed = 0;
-        } else if more_waits && self.postponed < POSTPONED_MAX {
+        } else if self.more_waits && self.postponed < POSTPONED_MAX {
             self.postponed += 1;
         } else {
             self.postponed = 0;
@@ -95,19 +123,28 @@ impl<M: StateMachine> Core<M> {
 
     /// Does what the engine asks for, or hands it to whom it concerns. What is done at once goes back into the batch.
     pub(super) fn hand_on(&mut self, shell: &Arc<Shell<M>>) -> Result<(), StopReason> {
-        let mut effects = self.engine.effects(self.now);
-        if let Some(cluster) = &mut self.cluster {
-            for message in effects.messages.drain(..) {
+        let effects = self.engine.effects(self.now);
+        for message in effects.messages.drain(..) {
+            if let Some(cluster) = &mut self.cluster {
                 cluster.send(message.to, message);
             }
         }
-        self.remember(shell, &mut effects)?;
-        self.serve_transfers(shell, &effects);
-        self.apply(shell, &mut effects);
-        for (answer, outcome) in effects.endings {
+        match &mut self.immediate {
+            Some(own) => own.remember(self.now, effects, &mut self.batch)?,
+            None => leave_to_log(shell, effects),
+        }
+        if effects.is_about_stragglers() {
+            match &mut self.immediate {
+                Some(own) => own.keep(effects, &mut self.batch),
+                None => leave_to_store(shell, effects),
+            }
+            serve_transfers(shell, effects);
+        }
+        apply(shell, effects);
+        for (answer, outcome) in effects.endings.drain(..) {
             answer.send(outcome);
         }
-        for (task, error) in effects.failed_reads {
+        for (task, error) in effects.failed_reads.drain(..) {
             task.fail(error);
         }
         Ok(())
@@ -117,6 +154,11 @@ impl<M: StateMachine> Core<M> {
     pub(super) fn deadline(&self) -> u64 {
         let retry = self.immediate.as_ref().map_or(u64::MAX, |own| own.retry_at);
         self.engine.deadline().min(retry)
+    }
+
+    pub(super) fn show(&mut self, board: &Board) {
+        let (progress, membership) = (self.engine.progress(), self.engine.membership());
+        board.update(&mut self.told, progress, membership);
     }
 
     fn read_clock(&mut self) {
@@ -129,57 +171,68 @@ impl<M: StateMachine> Core<M> {
         }
         self.now.wall = self.wall_read + (self.now.monotonic - self.wall_read_at);
     }
+}
 
-    fn remember(
+impl Immediate {
+    /// Makes durable, and puts into `batch` what came of it.
+    fn remember<M: StateMachine>(
         &mut self,
-        shell: &Arc<Shell<M>>,
+        now: Now,
         effects: &mut Effects<M>,
+        batch: &mut VecDeque<Event<M>>,
     ) -> Result<(), StorageError> {
-        let Some(own) = &mut self.immediate else {
-            if let Some(write) = effects.write.take() {
-                shell.log.push(write);
+        if effects.write.is_some() || self.retry_at <= now.monotonic {
+            let outcome = self.log.run(effects.write.take())?;
+            for input in outcome.inputs() {
+                batch.push_back(Event::Core(input));
             }
-            for work in effects.store.drain(..) {
-                shell.store.push(work);
-            }
-            return Ok(());
-        };
-        let retry = own.retry_at <= self.now.monotonic;
-        if effects.write.is_some() || retry {
-            let outcome = own.log.run(effects.write.take().into_iter().collect())?;
-            let inputs = outcome.inputs.into_iter().flatten();
-            self.batch.extend(inputs.map(Event::Core));
-            own.retry_at = if outcome.retry {
-                self.now.monotonic + RETRY_FULL.as_nanos() as u64
+            self.retry_at = if outcome.retry {
+                now.monotonic + RETRY_FULL.as_nanos() as u64
             } else {
                 u64::MAX
             };
         }
-        let stored = effects.store.drain(..);
-        let stored = stored.map(|work: StoreWork| Event::Core(own.store.run(work)));
-        self.batch.extend(stored);
         Ok(())
     }
 
-    fn serve_transfers(&self, shell: &Arc<Shell<M>>, effects: &Effects<M>) {
-        for transfer in &effects.begun {
-            shell.transfers.begin(*transfer);
-        }
-        for wanted in &effects.pieces {
-            shell.transfers.want(*wanted);
-        }
-        for transfer in &effects.ended {
-            shell.transfers.end(*transfer);
-        }
+    /// Reads entries and stores pieces of snapshots, likewise.
+    fn keep<M: StateMachine>(&mut self, effects: &mut Effects<M>, batch: &mut VecDeque<Event<M>>) {
+        let stored = effects.store.drain(..);
+        let stored = stored.map(|work: StoreWork| Event::Core(self.store.run(work)));
+        batch.extend(stored);
     }
+}
 
-    fn apply(&self, shell: &Arc<Shell<M>>, effects: &mut Effects<M>) {
-        if effects.apply.is_empty() {
-            return;
-        }
-        for work in effects.apply.drain(..) {
-            shell.lane.leave(work);
-        }
-        shell.see_to_lane();
+fn leave_to_log<M: StateMachine>(shell: &Shell<M>, effects: &mut Effects<M>) {
+    if let Some(write) = effects.write.take() {
+        shell.log.push(write);
     }
+}
+
+fn leave_to_store<M: StateMachine>(shell: &Shell<M>, effects: &mut Effects<M>) {
+    for work in effects.store.drain(..) {
+        shell.store.push(work);
+    }
+}
+
+fn serve_transfers<M: StateMachine>(shell: &Shell<M>, effects: &mut Effects<M>) {
+    for transfer in effects.begun.drain(..) {
+        shell.transfers.begin(transfer);
+    }
+    for wanted in effects.pieces.drain(..) {
+        shell.transfers.want(wanted);
+    }
+    for transfer in effects.ended.drain(..) {
+        shell.transfers.end(transfer);
+    }
+}
+
+fn apply<M: StateMachine>(shell: &Arc<Shell<M>>, effects: &mut Effects<M>) {
+    if effects.apply.is_empty() {
+        return;
+    }
+    for work in effects.apply.drain(..) {
+        shell.lane.leave(work);
+    }
+    shell.see_to_lane();
 }

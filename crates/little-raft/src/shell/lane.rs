@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 
 use little_raft_core::Input;
 
-use super::{Shell, caller, panicked, transfers};
-use crate::driver::{Applier, ApplyWork, CopyTo, Done, Event, Job};
+use super::{CALLER_BUDGET, Shell, caller, panicked, transfers};
+use crate::combine::{Pushed, TakeIn, fill};
+use crate::driver::{Applied, Applier, ApplyWork, CopyTo, Done, Event, Job};
 use crate::error::StopReason;
 use crate::machine::StateMachine;
 use crate::{storage, timer};
@@ -33,10 +34,17 @@ impl<M: StateMachine> Lane<M> {
     }
 }
 
+impl<M: StateMachine> TakeIn<ApplyWork<M>> for Lane<M> {
+    fn take_in(&mut self, queue: &mut VecDeque<ApplyWork<M>>) -> bool {
+        fill(&mut self.batch, queue, CALLER_SLICE);
+        !self.batch.is_empty()
+    }
+}
+
 impl<M: StateMachine> caller::Apply for Shell<M> {
-    fn apply_some(self: Arc<Self>) {
+    fn apply_some(self: Arc<Self>, clock: &mut u64) {
         if let Some(lane) = self.lane.grab() {
-            self.run_lane(lane, CALLER_SLICE);
+            self.run_lane(lane, CALLER_SLICE, clock);
         }
     }
 
@@ -50,10 +58,12 @@ impl<M: StateMachine> Shell<M> {
         self.lane_is_slow.load(Ordering::Relaxed)
     }
 
-    /// Applies until nothing waits, or until `budget` pieces of work are done: then the applier thread goes on.
-    pub(super) fn run_lane(self: &Arc<Self>, lane: Lane<M>, budget: usize) {
+    /// `clock` is the time, read after whatever was done before. Applies until nothing waits, or until `budget` pieces of work are done: then the applier thread goes on.
+    pub(super) fn run_lane(self: &Arc<Self>, lane: Lane<M>, budget: usize, clock: &mut u64) {
         let mut held = Some(lane);
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.serve_lane(&mut held, budget)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            self.serve_lane(&mut held, budget, clock)
+        }));
         let reason = match outcome {
             Ok(Ok(())) => return,
             Ok(Err(reason)) => reason,
@@ -71,23 +81,20 @@ impl<M: StateMachine> Shell<M> {
         self: &Arc<Self>,
         held: &mut Option<Lane<M>>,
         budget: usize,
+        clock: &mut u64,
     ) -> Result<(), StopReason> {
         let mut left = budget;
-        let mut clock = timer::monotonic();
         while let Some(lane) = held.as_mut() {
-            if lane.batch.is_empty() {
-                self.lane.refill(&mut lane.batch, CALLER_SLICE);
-            }
             while left > 0
                 && let Some(work) = lane.batch.pop_front()
             {
-                let slow = self.apply_one(lane, work, &mut clock)?;
+                let slow = self.apply_one(lane, work, clock)?;
                 let keep_away = slow && budget < usize::MAX;
                 left = if keep_away { 0 } else { left - 1 };
             }
             let lane = held.take().expect("held in this loop");
             if left > 0 {
-                *held = self.lane.give_back(lane);
+                *held = self.lane.next(lane);
                 continue;
             }
             // What it has taken and not done stays with it, for the thread.
@@ -119,7 +126,8 @@ impl<M: StateMachine> Shell<M> {
 
     fn applied(self: &Arc<Self>, done: Done<M>) {
         if let Some(applied) = done.applied {
-            self.complete(Event::Applied(applied));
+            self.board.applied(applied.index);
+            self.report(applied);
         }
         if let Some(send) = done.view_failed {
             self.complete(Event::Core(Input::SendFailed {
@@ -127,10 +135,21 @@ impl<M: StateMachine> Shell<M> {
                 transfer: send.transfer,
             }));
         }
-        match done.job {
+        match done.job.map(|job| *job) {
             None => {}
             Some(Job::Save(base, view)) => self.save(base, view),
             Some(Job::Serve(send, base, view)) => transfers::serve(self, send, base, view),
+        }
+    }
+
+    /// Tells the core, though not by a run of its own if nothing hangs on it.
+    fn report(self: &Arc<Self>, applied: Applied<M::Response>) {
+        let in_passing = applied.is_index_only();
+        let event = Event::Applied(applied);
+        if !in_passing {
+            self.complete(event);
+        } else if let Pushed::Run(core) = self.core.leave_unless_awaited(event) {
+            self.run(core, CALLER_BUDGET);
         }
     }
 

@@ -6,7 +6,7 @@
 //! - No lock is held while anything is sent, woken or called: [`Combine`] locks for a push or a swap only.
 //! - Input given inside a run only queues; the queue is looked at before the core is free again (`combine`).
 //! - Effects are handed on in the core's order before the core is free again ([`Shell::serve`]).
-//! - The clock is read for each input and never goes back; deadlines run after the input that was queued before them
+//! - The clock is read when inputs are taken from the queue and never goes back; deadlines run after the input that was queued before them
 //!   ([`Core::step_all`]).
 //! - A caller serves a bounded number of inputs, then a helper thread goes on ([`Shell::run`]).
 //! - A panic stops the replica and never reaches a caller ([`Shell::run`]).
@@ -41,18 +41,19 @@ use crate::machine::StateMachine;
 use crate::status::Board;
 use crate::storage::SnapshotFiles;
 use crate::timer::{self, Alarm, Timed};
+use crate::turns::{self, Owed};
 use crate::worker::{Bell, Mailbox};
 
-/// How many inputs a caller serves before a helper thread goes on.
-const SLICE: usize = 64;
-/// How many the helper takes at once.
-const HELPER_SLICE: usize = 256;
+/// How many inputs a caller serves before a helper thread goes on. Many small ones come together (64 clients, and a
+/// few completions of our own, should not wake the helper); so many take a fraction of a millisecond.
+const CALLER_BUDGET: usize = 1024;
 /// How many inputs from outside may wait. Beyond it, proposals and reads are refused and messages lost.
 const QUEUE_COUNT_MAX: usize = 1 << 16;
 
 /// One replica's machinery, shared by all its threads and handles.
 pub(crate) struct Shell<M: StateMachine> {
     core: Combine<Event<M>, Box<Core<M>>>,
+    is_immediate: bool,
     lane: Combine<ApplyWork<M>, Lane<M>>,
     lane_bell: Bell,
     /// The last piece of work on the state machine took long: keep callers away from it.
@@ -82,6 +83,7 @@ pub(crate) struct Parts<M: StateMachine> {
 impl<M: StateMachine> Shell<M> {
     pub(crate) fn new(parts: Parts<M>) -> Arc<Self> {
         Arc::new(Self {
+            is_immediate: parts.core.is_immediate(),
             core: Combine::new(Box::new(parts.core), QUEUE_COUNT_MAX),
             lane: Combine::new(Lane::new(parts.applier), usize::MAX),
             lane_bell: Bell::new(),
@@ -105,11 +107,34 @@ impl<M: StateMachine> Shell<M> {
         caller::as_caller(|| self.input(event));
     }
 
+    /// The same, but where tasks share a thread, it may only be queued: true says that somebody must come back.
+    pub(crate) fn call_or_leave(self: &Arc<Self>, event: Event<M>) -> bool {
+        let is_left = self.is_immediate && turns::is_shared() && !caller::is_running();
+        if is_left {
+            self.queue(event);
+        } else {
+            self.call(event);
+        }
+        is_left
+    }
+
+    fn queue(self: &Arc<Self>, event: Event<M>) {
+        match self.core.leave_within(event) {
+            Pushed::Queued | Pushed::Run(_) => {
+                turns::owe(self);
+                // Should nobody come back, the timer will.
+                self.alarm.soon();
+            }
+            Pushed::Full(event) => refuse(event, ProposeError::Busy, ReadError::Busy),
+            Pushed::Closed(event) => refuse(event, ProposeError::Stopped, ReadError::Stopped),
+        }
+    }
+
     /// An input from outside: refused if the queue is full.
     fn input(self: &Arc<Self>, event: Event<M>) {
         match self.core.push(event) {
             Pushed::Queued => {}
-            Pushed::Run(core) => self.run(core, SLICE),
+            Pushed::Run(core) => self.run(core, CALLER_BUDGET),
             Pushed::Full(event) => refuse(event, ProposeError::Busy, ReadError::Busy),
             Pushed::Closed(event) => refuse(event, ProposeError::Stopped, ReadError::Stopped),
         }
@@ -119,7 +144,7 @@ impl<M: StateMachine> Shell<M> {
     fn complete(self: &Arc<Self>, event: Event<M>) {
         match self.core.push_own(event) {
             Pushed::Queued => {}
-            Pushed::Run(core) => self.run(core, SLICE),
+            Pushed::Run(core) => self.run(core, CALLER_BUDGET),
             Pushed::Full(event) | Pushed::Closed(event) => {
                 refuse(event, ProposeError::Stopped, ReadError::Stopped);
             }
@@ -145,26 +170,27 @@ impl<M: StateMachine> Shell<M> {
     ) -> Result<(), StopReason> {
         let mut served = 0;
         while let Some(core) = held.as_mut() {
-            let more = self.core.refill(&mut core.batch, budget.min(HELPER_SLICE));
             served += core.batch.len();
-            core.step_all(more);
+            core.step_all();
             core.hand_on(self)?;
-            if !core.batch.is_empty() {
-                continue;
-            }
-            self.alarm.set(core.deadline());
-            self.board
-                .update(core.engine.progress(), core.engine.membership());
-            if served >= budget && more && self.is_helped() {
-                let core = held.take().expect("held in this loop");
-                // A closed mailbox gives it back: then this thread goes on to the end.
-                *held = self.helper.push(core);
-                continue;
+            if core.batch.is_empty() {
+                self.alarm.set(core.deadline());
+                core.show(&self.board);
             }
             let core = held.take().expect("held in this loop");
-            *held = self.core.give_back(core);
+            *held = self.core.next(core);
+            if served >= budget && held.as_ref().is_some_and(|core| core.more_waits) {
+                self.hand_to_helper(held);
+            }
         }
         Ok(())
+    }
+
+    fn hand_to_helper(self: &Arc<Self>, held: &mut Option<Box<Core<M>>>) {
+        if self.is_helped() {
+            // A closed mailbox gives it back: then this thread goes on to the end.
+            *held = held.take().and_then(|core| self.helper.push(core));
+        }
     }
 
     fn spawn(
@@ -190,6 +216,16 @@ impl<M: StateMachine> Deliver for Arc<Shell<M>> {
 
     fn unreachable(&self, peer: ReplicaId) {
         self.input(Event::Core(Input::Unreachable(peer)));
+    }
+}
+
+impl<M: StateMachine> Owed for Shell<M> {
+    fn run(self: Arc<Self>) {
+        caller::as_caller(|| {
+            if let Some(core) = self.core.grab() {
+                Self::run(&self, core, CALLER_BUDGET);
+            }
+        });
     }
 }
 
@@ -266,7 +302,7 @@ impl<M: StateMachine> Shell<M> {
         }
         let timed: Arc<dyn Timed> = self.clone();
         timer::register(&timed)?;
-        self.run(core, SLICE);
+        self.run(core, CALLER_BUDGET);
         Ok(())
     }
 

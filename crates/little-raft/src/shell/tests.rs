@@ -64,7 +64,7 @@ fn engine(election: Duration) -> Engine<Nothing> {
 fn shell(election: Duration) -> Arc<Shell<Nothing>> {
     let storage = MemoryStorage::new();
     let engine = engine(election);
-    let board = Board::new(ReplicaId(1), engine.progress(), engine.membership());
+    let board = Board::new(ReplicaId(1), engine.progress(), 0, engine.membership());
     let limits = ApplierConfig {
         snapshot_entries: u64::MAX,
         snapshot_bytes: usize::MAX,
@@ -106,7 +106,7 @@ fn a_caller_serves_a_slice_and_a_helper_goes_on() {
     let shell = shell(Duration::from_secs(60));
     let other = || Event::Core(Input::Unreachable(ReplicaId(2)));
     let (answer, pending) = Answer::new();
-    for _ in 0..3 * SLICE {
+    for _ in 0..3 * CALLER_BUDGET {
         assert!(matches!(shell.core.leave(other()), Pushed::Queued));
     }
     let last = Event::Propose(Proposal::new(bytes::Bytes::new(), answer));
@@ -146,15 +146,17 @@ fn due_deadlines_come_after_the_queued_input() {
     core.batch.push_back(Event::Wake);
     core.batch
         .push_back(Event::Core(Input::Message(heartbeat())));
-    core.step_all(false);
+    core.step_all();
     assert_eq!(core.engine.raft().state(), State::Follower);
     assert_eq!(core.engine.raft().leader(), Some(ReplicaId(2)));
 
     let mut core = Core::new(engine(Duration::from_millis(20)), None);
     thread::sleep(Duration::from_millis(50));
-    core.step_all(true);
+    core.more_waits = true;
+    core.step_all();
     assert_eq!(core.engine.raft().state(), State::Follower, "more waits");
-    core.step_all(false);
+    core.more_waits = false;
+    core.step_all();
     assert_eq!(core.engine.raft().state(), State::PreCandidate);
 }
 

@@ -9,6 +9,7 @@ use super::{Shell, panicked};
 use crate::driver::{Event, LogWriter, Store};
 use crate::error::StopReason;
 use crate::machine::StateMachine;
+use crate::timer;
 
 /// Goes on where callers have served their slice.
 pub(super) fn help<M: StateMachine>(shell: Arc<Shell<M>>) {
@@ -29,7 +30,7 @@ pub(super) fn write_log<M: StateMachine>(shell: &Arc<Shell<M>>, mut log: LogWrit
         let idle = writes.is_empty() && !retry;
         let outcome = catch_unwind(AssertUnwindSafe(|| match idle {
             true => log.idle().map(|()| None),
-            false => log.run(writes.into()).map(Some),
+            false => log.run(writes).map(Some),
         }));
         let outcome = match outcome {
             Ok(Ok(outcome)) => outcome,
@@ -43,7 +44,7 @@ pub(super) fn write_log<M: StateMachine>(shell: &Arc<Shell<M>>, mut log: LogWrit
         };
         retry = outcome.retry;
         timeout = Some(if retry { RETRY_FULL } else { IDLE });
-        for input in outcome.inputs.into_iter().flatten() {
+        for input in outcome.inputs() {
             shell.complete(Event::Core(input));
         }
     }
@@ -65,7 +66,7 @@ pub(super) fn keep<M: StateMachine>(shell: &Arc<Shell<M>>, mut store: Store) {
 pub(super) fn apply<M: StateMachine>(shell: &Arc<Shell<M>>) {
     while shell.lane_bell.wait() {
         if let Some(lane) = shell.lane.grab() {
-            shell.run_lane(lane, usize::MAX);
+            shell.run_lane(lane, usize::MAX, &mut timer::monotonic());
         }
     }
 }
