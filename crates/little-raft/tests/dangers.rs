@@ -157,6 +157,27 @@ fn what_another_leader_replaced_is_told_as_not_applied() {
     assert_eq!(commands.expect("it is read"), ["kept"]);
 }
 
+/// The new leader's log is shorter than what was lost, and nothing is proposed that would fill it.
+#[test]
+fn what_stood_behind_the_new_leaders_log_is_told_too() {
+    let group = Group::new(3);
+    let old = group.leader();
+    group.hub.isolate(old);
+    let lost: Vec<_> = (0..5)
+        .map(|number| group.at(old).propose(format!("lost {number}")))
+        .collect();
+    until("another leader that has committed", || {
+        let mut others = group.running().map(Replica::status);
+        others.find(|status| {
+            status.state == State::Leader && status.id.0 != old && status.committed == status.last
+        })
+    });
+    group.hub.heal();
+    for pending in lost {
+        assert_eq!(outcome(pending), Err(ProposeError::NotApplied));
+    }
+}
+
 #[test]
 fn forwarded_proposals_end_once_each_with_their_own_response() {
     let group = Group::new(3);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use little_raft_core::{
     Apply, Base, Config, ConfigError, Event as Observed, Input, Membership, Message, Now, Outputs,
-    Raft, Refusal, ReplicaId, Restored, SendPiece, SendSnapshot, State, Write,
+    Position, Raft, Refusal, ReplicaId, Restored, SendPiece, SendSnapshot, State, Write,
 };
 
 use super::applier::{Applied, ApplyWork, Batch};
@@ -387,11 +387,7 @@ impl<M: StateMachine> Engine<M> {
         self.effects.apply.extend(views);
     }
 
-    fn proposed(
-        &mut self,
-        now: Now,
-        proposed: Vec<(u64, Result<little_raft_core::Position, Refusal>)>,
-    ) {
+    fn proposed(&mut self, now: Now, proposed: Vec<(u64, Result<Position, Refusal>)>) {
         for (ticket, outcome) in proposed {
             let Some(proposal) = self.proposals.answered(ticket) else {
                 continue;
@@ -417,7 +413,8 @@ impl<M: StateMachine> Engine<M> {
 
     fn install(&mut self, base: Base) {
         let index = base.position.index;
-        self.proposals.overtaken(index, &mut self.effects.endings);
+        self.proposals
+            .overtaken(base.position, &mut self.effects.endings);
         self.remember_snapshot(index);
         self.compacted = self.compacted.max(index);
         self.effects.apply.push(ApplyWork::Install(base));
@@ -432,8 +429,11 @@ impl<M: StateMachine> Engine<M> {
             },
             Apply::Stored { last, .. } => *last,
         };
+        let term = self.raft.term_at(last).unwrap_or(0);
+        let last = Position::new(last, term);
+        let endings = &mut self.effects.endings;
         let batch = Batch {
-            waiters: self.proposals.hand_over(last),
+            waiters: self.proposals.hand_over(last, endings),
             keep: self.proposals.keep_for(),
             apply,
         };
