@@ -1,6 +1,7 @@
 //! What people and disks do to the program: it says what happened, to what, and what to do, and what it has
 //! acknowledged is still there afterwards.
 
+mod bound;
 mod common;
 mod kept;
 mod three;
@@ -9,12 +10,12 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
+use bound::{block_on, ended};
 use common::free_port;
 use kept::{Disk, Ended, Kept, PROGRAM, TIMEOUT, WRITES, run, value};
 use little_raft_server::demo::client::Outcome;
-use three::{Three, block_on};
+use three::Three;
 
 #[test]
 fn a_port_in_use_is_named() {
@@ -266,7 +267,7 @@ fn a_log_that_cant_be_flushed_ends_the_replica() {
     }
     let mut kept = Kept::killed();
     // What is open is told by its path; the segment is begun at the restart.
-    let mut strace = Command::new("strace")
+    let strace = Command::new("strace")
         .args([
             "-f",
             "-qq",
@@ -298,12 +299,7 @@ fn a_log_that_cant_be_flushed_ends_the_replica() {
         }
         acknowledged
     });
-    let begun = Instant::now();
-    while strace.try_wait().expect("it can be waited for").is_none() {
-        assert!(begun.elapsed() < TIMEOUT, "it goes on");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let output = strace.wait_with_output().expect("it has ended");
+    let output = ended(strace, TIMEOUT);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let code = output.status.code();
     Ended { code, said }.with(1, &["the replica stopped", "Input/output error"]);

@@ -1,16 +1,18 @@
 //! A disk that is full: leadership goes to a replica that has space, reads go on, nothing acknowledged is lost, and
 //! when there is space again the replica goes on by itself.
 
+mod bound;
 mod common;
 mod kept;
 mod three;
 
 use std::time::{Duration, Instant};
 
+use bound::block_on;
 use kept::Disk;
 use little_raft_server::demo::client::Outcome;
 use little_raft_server::demo::replicas::COUNT;
-use three::{Three, block_on};
+use three::Three;
 
 #[test]
 fn a_leader_whose_disk_is_full_hands_over_and_comes_back() {

@@ -1,13 +1,15 @@
 //! Replicas killed and paused under load: no acknowledged write is lost, and no attempt is applied twice.
 
+mod bound;
 mod three;
 
 use std::time::{Duration, Instant};
 
+use bound::block_on;
 use little_raft_server::demo::client::Outcome;
 use little_raft_server::demo::ledger::value_of;
 use little_raft_server::demo::replicas::COUNT;
-use three::{Three, block_on};
+use three::Three;
 
 const CYCLES: usize = 20;
 const LANES: usize = 8;

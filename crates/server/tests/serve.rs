@@ -1,5 +1,6 @@
 //! The program as a process: bad input, signals, limits, and what isn't there.
 
+mod bound;
 mod common;
 
 use std::io::{Read, Write};
@@ -7,6 +8,7 @@ use std::net::TcpStream;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use bound::{block_on, output};
 use bytes::Bytes;
 use common::{Folder, Server, free_port};
 use little_raft_server::proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest};
@@ -16,11 +18,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_little-raft");
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn run(args: &[&str]) -> Output {
-    let output = Command::new(PROGRAM)
-        .args(args)
-        .stdin(Stdio::null())
-        .output();
-    output.expect("the program starts")
+    output(Command::new(PROGRAM).args(args).stdin(Stdio::null()))
 }
 
 fn fails(args: &[&str], code: i32, text: &str) {
@@ -43,11 +41,6 @@ fn http(address: &str, path: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("it answers");
     answer
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-    runtime.block_on(future)
 }
 
 fn put(key: &str, bytes: usize) -> PutRequest {
@@ -162,7 +155,7 @@ fn the_environment_names_flags_ours_first() {
         if let Some(ours) = ours {
             command.env("LITTLE_RAFT_LISTEN_CLIENT_URLS", ours);
         }
-        let output = command.output().expect("the program starts");
+        let output = output(&mut command);
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     assert!(bad(None, "etcds").contains("\"etcds\" is not a URL"));

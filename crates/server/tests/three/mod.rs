@@ -149,9 +149,3 @@ impl Three {
 fn own_id(status: &StatusResponse) -> u64 {
     status.header.as_ref().map_or(0, |header| header.member_id)
 }
-
-/// Runs a test's story.
-pub fn block_on<T>(story: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-    runtime.block_on(story)
-}
