@@ -102,8 +102,14 @@ fn other_founders_than_recorded_are_refused() {
 
 #[test]
 fn another_replicas_directory_is_refused() {
-    let mut three = block_on(Three::start(&[]));
-    three.replicas.kill_all();
+    let (mut three, ledger) = block_on(async {
+        let mut three = Three::start(&[]).await;
+        let writer = three.write(4);
+        three.more(&writer, 50).await;
+        let ledger = writer.stop().await;
+        three.replicas.kill_all();
+        (three, ledger)
+    });
     let mut args = vec!["serve".to_owned()];
     let own = three.replicas.data_dir(1).display().to_string();
     let others = three.replicas.data_dir(0).display().to_string();
@@ -114,6 +120,11 @@ fn another_replicas_directory_is_refused() {
         1,
         &[&others, "belongs to replica", "check the replica's name"],
     );
+    block_on(async {
+        three.reconnect();
+        three.begin().await;
+        three.prove(&ledger).await;
+    });
 }
 
 #[test]
@@ -213,6 +224,11 @@ fn a_torn_tail_is_cut() {
     torn[end..end + begun.len()].copy_from_slice(&begun);
     fs::write(&path, torn).expect("it can be written");
     kept.is_intact();
+    let (path, said) = (path.display(), kept.0.said());
+    let cut = format!(
+        "an unfinished write at byte {end} of {path} was cut off; it was never acknowledged"
+    );
+    assert!(said.contains(&cut), "no {cut:?} in: {said}");
 }
 
 #[test]
@@ -258,9 +274,18 @@ fn requests_over_the_limit_are_refused() {
     kept.answers();
 }
 
-/// The kernel refuses a flush of the log, as a dying disk does.
 #[test]
 fn a_log_that_cant_be_flushed_ends_the_replica() {
+    a_log_that_fails_ends_the_replica("fdatasync");
+}
+
+#[test]
+fn a_log_that_cant_be_written_ends_the_replica() {
+    a_log_that_fails_ends_the_replica("pwrite64");
+}
+
+/// The kernel refuses a write or a flush of the log, as a dying disk does.
+fn a_log_that_fails_ends_the_replica(call: &str) {
     if Command::new("strace").arg("-V").output().is_err() {
         println!("skipped: there is no strace");
         return;
@@ -268,16 +293,9 @@ fn a_log_that_cant_be_flushed_ends_the_replica() {
     let mut kept = Kept::killed();
     // What is open is told by its path; the segment is begun at the restart.
     let strace = Command::new("strace")
-        .args([
-            "-f",
-            "-qq",
-            "-o",
-            "/dev/null",
-            "-e",
-            "trace=fdatasync",
-            "-e",
-        ])
-        .args(["inject=fdatasync:error=EIO:when=12+", "-P"])
+        .args(["-f", "-qq", "-o", "/dev/null"])
+        .args(["-e", &format!("trace={call}")])
+        .args(["-e", &format!("inject={call}:error=EIO:when=12+"), "-P"])
         .arg(kept.segment())
         .arg(PROGRAM)
         .args(kept.0.args())

@@ -22,7 +22,6 @@ use little_raft_server::proto::etcdserverpb::PutRequest;
 use little_raft_server::proto::etcdserverpb::kv_client::KvClient;
 use little_raft_server::proto::mvccpb::KeyValue;
 use three::Three;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -81,6 +80,16 @@ fn garbage_on_both_ports_changes_nothing() {
         }
         three.more(&writer, 50).await;
         assert_eq!(term(&three).await, before, "somebody held an election");
+        for which in 0..COUNT {
+            for text in ["not a Little Raft greeting", "not completed in time"] {
+                three
+                    .until(text, async |three| {
+                        let said = fs::read_to_string(three.replicas.log(which)).ok()?;
+                        said.contains(text).then_some(())
+                    })
+                    .await;
+            }
+        }
         drop(open);
         ends_well(&mut three, writer).await;
     });
@@ -153,9 +162,7 @@ fn more_waiting_than_the_bound_is_refused_and_the_rest_waits() {
                 (status.leader == 0).then_some(())
             })
             .await;
-        let address = format!("http://{}", three.replicas.client_address(alone));
-        let channel = Channel::from_shared(address).expect("it is a URL");
-        let channel = channel.connect().await.expect("it listens");
+        let channel = three.channel(alone).await;
         let mut puts = tokio::task::JoinSet::new();
         let value = Bytes::from(vec![b'x'; 1 << 20]);
         for number in 0..80 {
