@@ -432,5 +432,6 @@ fn altered(mut message: Message, words: &Words<'_>) -> Message {
     set(&mut message.boot, "boot");
     set(&mut message.term, "term");
     set(&mut message.from_incarnation, "incarnation");
+    message.to_incarnation = words.number("meant_for").or(message.to_incarnation);
     message
 }
