@@ -72,7 +72,13 @@ impl<I, S> Combine<I, S> {
         self.push_within(input, usize::MAX, true)
     }
 
-    /// Queues an input without taking the state: somebody must be told to [`grab`](Self::grab) it.
+    /// Queues an input from outside, if there is room, without taking the state: somebody must be told to
+    /// [`grab`](Self::grab) it.
+    pub fn try_leave(&self, input: I) -> Pushed<I, S> {
+        self.push_within(input, self.bound, false)
+    }
+
+    /// The same for one of our own, for which there is always room.
     pub fn leave(&self, input: I) -> Pushed<I, S> {
         self.push_within(input, usize::MAX, false)
     }

@@ -113,6 +113,48 @@ fn what_waits_beyond_the_bound_is_refused() {
 }
 
 #[test]
+fn stale_reads_beyond_the_bound_are_refused() {
+    let group = Group::new(0);
+    let machine = Journal {
+        slow: Duration::from_millis(20),
+        ..Journal::default()
+    };
+    let (stuck, is_stuck) = (machine.stuck.clone(), machine.is_stuck.clone());
+    let replica = Replica::<Journal>::builder(1)
+        .members([(1, "")])
+        .timing(timing())
+        .storage(Threaded(MemoryStorage::new()))
+        .cluster(group.hub.link(1))
+        .start(machine)
+        .expect("it starts");
+    // Once it is known to be slow, no caller's thread applies.
+    assert_eq!(outcome(replica.propose("slow")), Ok(1));
+    until("it has found itself slow", || {
+        (replica.status().applied >= 2).then_some(())
+    });
+    stuck.store(true, Ordering::SeqCst);
+    let holds_up = replica.propose("stuck");
+    until("it is stuck", || {
+        is_stuck.load(Ordering::SeqCst).then_some(())
+    });
+    let mut reads = Vec::new();
+    let refused = loop {
+        let read = replica.read_stale(|journal| journal.commands.len());
+        if read.is_ready() {
+            break outcome(read);
+        }
+        reads.push(read);
+        assert!(reads.len() < 1_000_000, "there is no bound");
+    };
+    assert_eq!(refused, Err(ReadError::Busy));
+    stuck.store(false, Ordering::SeqCst);
+    assert_eq!(outcome(holds_up), Ok(2));
+    for read in reads {
+        assert_eq!(outcome(read), Ok(2), "it waited");
+    }
+}
+
+#[test]
 fn a_command_that_fits_into_no_message_is_refused() {
     let group = Group::new(1);
     let bytes_max = group.at(1).command_bytes_max();

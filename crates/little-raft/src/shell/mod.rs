@@ -47,7 +47,8 @@ use crate::worker::{Bell, Mailbox};
 const SLICE: usize = 64;
 /// How many the helper takes at once.
 const HELPER_SLICE: usize = 256;
-/// How many inputs from outside may wait. Beyond it, proposals and reads are refused and messages lost.
+/// How many inputs from outside may wait for the core, and how many stale reads for the state machine. Beyond it,
+/// proposals and reads are refused and messages lost.
 const QUEUE_COUNT_MAX: usize = 1 << 16;
 
 /// One replica's machinery, shared by all its threads and handles.
@@ -83,7 +84,7 @@ impl<M: StateMachine> Shell<M> {
     pub(crate) fn new(parts: Parts<M>) -> Arc<Self> {
         Arc::new(Self {
             core: Combine::new(Box::new(parts.core), QUEUE_COUNT_MAX),
-            lane: Combine::new(Lane::new(parts.applier), usize::MAX),
+            lane: Combine::new(Lane::new(parts.applier), QUEUE_COUNT_MAX),
             lane_bell: Bell::new(),
             lane_is_slow: AtomicBool::new(false),
             helper: Mailbox::new(),
@@ -273,14 +274,14 @@ impl<M: StateMachine> Shell<M> {
     /// A read that needs no confirmation.
     pub(crate) fn read_stale(self: &Arc<Self>, task: Box<dyn ReadTask<M>>) {
         caller::as_caller(|| {
-            match self.lane.leave(ApplyWork::Reads(vec![task])) {
-                Pushed::Closed(ApplyWork::Reads(tasks)) => {
-                    tasks
-                        .into_iter()
-                        .for_each(|task| task.fail(ReadError::Stopped));
-                }
-                _ => self.see_to_lane(),
+            let (refused, error) = match self.lane.try_leave(ApplyWork::Reads(vec![task])) {
+                Pushed::Full(work) => (work, ReadError::Busy),
+                Pushed::Closed(work) => (work, ReadError::Stopped),
+                Pushed::Queued | Pushed::Run(_) => return self.see_to_lane(),
             };
+            if let ApplyWork::Reads(tasks) = refused {
+                tasks.into_iter().for_each(|task| task.fail(error));
+            }
         });
     }
 

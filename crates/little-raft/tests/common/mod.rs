@@ -30,6 +30,8 @@ pub struct Journal {
     pub commands: Vec<String>,
     pub slow: Duration,
     pub stuck: Arc<AtomicBool>,
+    /// Whether it hangs in a command `stuck`.
+    pub is_stuck: Arc<AtomicBool>,
     pub restored: u64,
     pub mended: bool,
 }
@@ -44,6 +46,7 @@ impl StateMachine for Journal {
             "slow" => thread::sleep(self.slow),
             "panic" if !self.mended => panic!("told to"),
             "stuck" => {
+                self.is_stuck.store(true, Ordering::SeqCst);
                 while self.stuck.load(Ordering::SeqCst) {
                     thread::sleep(Duration::from_millis(1));
                 }
