@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use little_raft_core::message::{Body, VoteReply};
+use little_raft_core::message::{AppendOutcome, AppendReply, Body, VoteReply};
 use little_raft_core::{
     Apply, Base, Config, Entry, EntryKind, HardState, Identity, Input, Member, Membership, Message,
     Now, Outputs, Position, Proposal, Raft, ReplicaId, Restored, State, Timing,
@@ -299,4 +299,74 @@ fn waking_too_early_changes_nothing() {
     raft.step(at(now), Input::Wake);
     assert_eq!(raft.outputs(at(now)), Outputs::default());
     assert_eq!(raft.deadline(), deadline);
+}
+
+/// Rule 12: who applies may be slow, and then the rest stays in the log.
+#[test]
+fn only_a_few_batches_wait_to_be_applied() {
+    let mut raft = replica(1, &[1], at(0));
+    let now = at(raft.deadline());
+    let mut waiting = elect(&mut raft, now);
+    let mut ends = Vec::new();
+    for ticket in 0..50 {
+        raft.step(
+            now,
+            Input::Propose {
+                ticket,
+                checksum: 0,
+                payload: Bytes::new(),
+            },
+        );
+        // 2 has everything at once, and the disk too. Only the state machine is slow.
+        loop {
+            for message in std::mem::take(&mut waiting) {
+                if let Some(reply) = acknowledged(&message) {
+                    raft.step(now, Input::Message(reply));
+                }
+            }
+            let out = raft.outputs(now);
+            if let Apply::Entries(entries) = out.apply {
+                ends.push(entries.last().expect("never none").position.index);
+            }
+            waiting = out.messages;
+            match out.write {
+                Some(write) => raft.step(
+                    now,
+                    Input::Flushed {
+                        write: write.number,
+                    },
+                ),
+                None if waiting.is_empty() => break,
+                None => {}
+            }
+        }
+    }
+    assert_eq!(raft.committed(), raft.last().index);
+    let handed = ends.len();
+    assert!((1..10).contains(&handed), "{handed} batches wait");
+    raft.step(now, Input::Applied { index: ends[0] });
+    let next = raft.outputs(now).apply;
+    assert_ne!(next, Apply::Nothing, "there is room for another");
+}
+
+/// What 2 answers to an append.
+fn acknowledged(message: &Message) -> Option<Message> {
+    let Body::Append(append) = &message.body else {
+        return None;
+    };
+    let last = append.prev.index + append.entries.len() as u64;
+    (message.to == ReplicaId(2)).then(|| Message {
+        from: message.to,
+        to: message.from,
+        from_incarnation: 102,
+        to_incarnation: None,
+        body: Body::AppendReply(AppendReply {
+            number: append.number,
+            sent: append.sent,
+            round: append.round,
+            promise: 0,
+            outcome: AppendOutcome::Matched(last),
+        }),
+        ..message.clone()
+    })
 }

@@ -249,6 +249,35 @@ mod tests {
         assert_eq!(waiting.join().expect("no panic"), Ok(7));
     }
 
+    /// A waker may look at what it wakes for, at once and on the same thread.
+    #[test]
+    fn no_lock_is_held_while_a_task_is_woken() {
+        struct Looks {
+            pending: Mutex<Option<Pending<u8, Gone>>>,
+            saw: std::sync::mpsc::Sender<bool>,
+        }
+        impl std::task::Wake for Looks {
+            fn wake(self: Arc<Self>) {
+                let pending = self.pending.lock().expect("no panic");
+                let is_ready = pending.as_ref().is_some_and(Pending::is_ready);
+                self.saw.send(is_ready).expect("the test listens");
+            }
+        }
+        let (saw, seen) = std::sync::mpsc::channel();
+        let looks = Arc::new(Looks {
+            pending: Mutex::new(None),
+            saw,
+        });
+        let waker = Waker::from(looks.clone());
+        let (answer, mut pending) = Answer::<u8, Gone>::new();
+        let polled = Pin::new(&mut pending).poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        *looks.pending.lock().expect("no panic") = Some(pending);
+        thread::spawn(move || answer.send(Ok(1)));
+        let is_ready = seen.recv_timeout(Duration::from_secs(20));
+        assert_eq!(is_ready, Ok(true), "the waker was held up");
+    }
+
     #[test]
     fn a_task_is_woken_once_the_answer_is_there() {
         struct Count(std::sync::atomic::AtomicU32);

@@ -68,7 +68,7 @@ impl Storage for WalStorage {
         let (wal, mut recovered) = Wal::open(self.disk.clone(), &self.dir, self.options, &whose)
             .map_err(StorageError::fatal)?;
         if let Some(torn) = &recovered.torn {
-            tracing::info!(?torn, "an unfinished write was cut off");
+            tracing::warn!("{torn}");
         }
         let mut restored: Restored = recovered.groups.remove(&GROUP).unwrap_or_default();
         if restored.base.membership.members.is_empty() {
@@ -76,7 +76,7 @@ impl Storage for WalStorage {
             restored.base.membership = Membership::founders(founders);
         }
         let snapshots = SnapshotStore::open(self.disk.clone(), &wal.snapshots_dir(GROUP))?;
-        let kept = newest(&snapshots)?;
+        let kept = newest(&snapshots, restored.base.position)?;
         self.open = Some(Open {
             upkeep: Upkeep::start(wal.upkeeper()).map_err(StorageError::fatal)?,
             wal,
@@ -130,16 +130,16 @@ impl Storage for WalStorage {
 }
 
 /// The newest snapshot that is whole. Newer ones that are damaged are removed, so that they don't count among the two
-/// that are kept.
-fn newest(snapshots: &SnapshotStore) -> Result<Vec<Base>, StorageError> {
+/// that are kept; but where the log needs one and none is whole, the damaged ones are all there is.
+fn newest(snapshots: &SnapshotStore, log_base: Position) -> Result<Vec<Base>, StorageError> {
     // Whether it reaches the log is for recovery to say: a durable machine may need none.
     let found = snapshots.newest(Position::default())?;
     for damage in &found.damaged {
-        tracing::error!(%damage, "a snapshot is damaged; an older one and the log serve");
+        tracing::error!(%damage, "a snapshot is damaged and passed over");
     }
     let base = found.snapshot.map(|snapshot| snapshot.base().clone());
     let best = base.as_ref().map_or(0, |base| base.position.index);
-    if !found.damaged.is_empty() {
+    if !found.damaged.is_empty() && best >= log_base.index {
         for position in snapshots.list()? {
             if position.index > best {
                 snapshots.remove(position)?;

@@ -3,17 +3,19 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::channel;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Group, Journal, Threaded, outcome, timing, until};
+use little_raft::core::message::Body;
 use little_raft::{
-    Cluster, Inbox, MemoryStorage, Message, ProposeError, ReadError, Replica, ReplicaId, State,
-    StopReason,
+    Cluster, Inbox, MemoryLink, MemoryStorage, Message, ProposeError, ReadError, Replica,
+    ReplicaId, State, StopReason,
 };
 
 #[test]
@@ -111,6 +113,48 @@ fn what_waits_beyond_the_bound_is_refused() {
 }
 
 #[test]
+fn stale_reads_beyond_the_bound_are_refused() {
+    let group = Group::new(0);
+    let machine = Journal {
+        slow: Duration::from_millis(20),
+        ..Journal::default()
+    };
+    let (stuck, is_stuck) = (machine.stuck.clone(), machine.is_stuck.clone());
+    let replica = Replica::<Journal>::builder(1)
+        .members([(1, "")])
+        .timing(timing())
+        .storage(Threaded(MemoryStorage::new()))
+        .cluster(group.hub.link(1))
+        .start(machine)
+        .expect("it starts");
+    // Once it is known to be slow, no caller's thread applies.
+    assert_eq!(outcome(replica.propose("slow")), Ok(1));
+    until("it has found itself slow", || {
+        (replica.status().applied >= 2).then_some(())
+    });
+    stuck.store(true, Ordering::SeqCst);
+    let holds_up = replica.propose("stuck");
+    until("it is stuck", || {
+        is_stuck.load(Ordering::SeqCst).then_some(())
+    });
+    let mut reads = Vec::new();
+    let refused = loop {
+        let read = replica.read_stale(|journal| journal.commands.len());
+        if read.is_ready() {
+            break outcome(read);
+        }
+        reads.push(read);
+        assert!(reads.len() < 1_000_000, "there is no bound");
+    };
+    assert_eq!(refused, Err(ReadError::Busy));
+    stuck.store(false, Ordering::SeqCst);
+    assert_eq!(outcome(holds_up), Ok(2));
+    for read in reads {
+        assert_eq!(outcome(read), Ok(2), "it waited");
+    }
+}
+
+#[test]
 fn a_command_that_fits_into_no_message_is_refused() {
     let group = Group::new(1);
     let bytes_max = group.at(1).command_bytes_max();
@@ -155,6 +199,27 @@ fn what_another_leader_replaced_is_told_as_not_applied() {
     assert_eq!(outcome(lost), Err(ProposeError::NotApplied));
     let commands = outcome(group.at(old).read(|journal| journal.commands.clone()));
     assert_eq!(commands.expect("it is read"), ["kept"]);
+}
+
+/// The new leader's log is shorter than what was lost, and nothing is proposed that would fill it.
+#[test]
+fn what_stood_behind_the_new_leaders_log_is_told_too() {
+    let group = Group::new(3);
+    let old = group.leader();
+    group.hub.isolate(old);
+    let lost: Vec<_> = (0..5)
+        .map(|number| group.at(old).propose(format!("lost {number}")))
+        .collect();
+    until("another leader that has committed", || {
+        let mut others = group.running().map(Replica::status);
+        others.find(|status| {
+            status.state == State::Leader && status.id.0 != old && status.committed == status.last
+        })
+    });
+    group.hub.heal();
+    for pending in lost {
+        assert_eq!(outcome(pending), Err(ProposeError::NotApplied));
+    }
 }
 
 #[test]
@@ -285,6 +350,128 @@ fn no_lock_is_held_while_sending() {
     }
     *shared.lock().expect("no panic") = None;
     replica.stop();
+}
+
+/// Notes what it is given to send, and panics instead once it is told to.
+struct Panicking {
+    inbox: Arc<Mutex<Option<Inbox>>>,
+    armed: Arc<AtomicBool>,
+    sent: Sender<Message>,
+}
+
+impl Cluster for Panicking {
+    fn start(&mut self, inbox: Inbox) -> io::Result<()> {
+        *self.inbox.lock().expect("no panic") = Some(inbox);
+        Ok(())
+    }
+
+    fn send(&mut self, _: ReplicaId, message: Message) {
+        assert!(!self.armed.load(Ordering::SeqCst), "told to");
+        let _ = self.sent.send(message);
+    }
+
+    fn max_message_bytes(&self) -> usize {
+        1 << 20
+    }
+}
+
+#[test]
+fn a_panic_while_sending_stops_the_replica_and_reaches_no_caller() {
+    let (sent, messages) = channel();
+    let (inbox, armed) = (Arc::new(Mutex::new(None)), Arc::new(AtomicBool::new(false)));
+    let cluster = Panicking {
+        inbox: inbox.clone(),
+        armed: armed.clone(),
+        sent,
+    };
+    let replica = Replica::<Journal>::builder(1)
+        .members([(1, ""), (2, ""), (3, "")])
+        .timing(timing())
+        .storage(MemoryStorage::new())
+        .cluster(cluster)
+        .start(Journal::default())
+        .expect("it starts");
+    let parked = replica.propose("waits for a leader");
+    // It asks 2 whether it would vote for it. We ask it the same, as if we were 2: it owes us an answer.
+    let mut asked = messages.recv_timeout(common::BOUND).expect("it campaigns");
+    (asked.from, asked.to) = (ReplicaId(2), ReplicaId(1));
+    (asked.from_incarnation, asked.to_incarnation) = (2, None);
+    armed.store(true, Ordering::SeqCst);
+    let inbox = inbox
+        .lock()
+        .expect("no panic")
+        .take()
+        .expect("it was started");
+    inbox.deliver(asked);
+    let reason = until("it stops", || replica.stopped());
+    assert_eq!(reason, StopReason::Panic("told to".into()));
+    assert_eq!(outcome(parked), Err(ProposeError::Stopped));
+    let late = outcome(replica.propose("late"));
+    assert_eq!(late, Err(ProposeError::Stopped));
+    // Nor does it reach the timer, which all replicas of the process share.
+    let group = Group::new(1);
+    assert_eq!(outcome(group.at(1).propose("on")), Ok(1));
+}
+
+/// Notes the number of every append that leaves, by whom it is for.
+struct Recording {
+    link: MemoryLink,
+    numbers: Arc<Mutex<BTreeMap<ReplicaId, Vec<u64>>>>,
+}
+
+impl Cluster for Recording {
+    fn start(&mut self, inbox: Inbox) -> io::Result<()> {
+        self.link.start(inbox)
+    }
+
+    fn send(&mut self, to: ReplicaId, message: Message) {
+        if let Body::Append(append) = &message.body {
+            let mut numbers = self.numbers.lock().expect("no panic");
+            numbers.entry(to).or_default().push(append.stamp.number);
+        }
+        self.link.send(to, message);
+    }
+
+    fn max_message_bytes(&self) -> usize {
+        self.link.max_message_bytes()
+    }
+}
+
+#[test]
+fn messages_leave_in_the_cores_order_whoever_runs_it() {
+    let mut group = Group::new(0);
+    group.storages = (0..3).map(|_| MemoryStorage::new()).collect();
+    group.replicas = vec![None, None, None];
+    let all = [(); 3].map(|()| Arc::new(Mutex::new(BTreeMap::new())));
+    for (id, numbers) in (1..=3).zip(&all) {
+        let hub = group.hub.clone();
+        group.start_with(id, Journal::default(), |builder| {
+            builder.cluster(Recording {
+                link: hub.link(id),
+                numbers: numbers.clone(),
+            })
+        });
+    }
+    let leader = group.leader();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    let replica = group.at(leader);
+                    let (proposed, read) = (replica.propose("x"), replica.read_barrier());
+                    outcome(proposed).expect("it is applied");
+                    outcome(read).expect("it is read");
+                }
+            });
+        }
+    });
+    let numbers = all[leader as usize - 1].lock().expect("no panic").clone();
+    assert_eq!(numbers.len(), 2);
+    for (peer, numbers) in numbers {
+        assert!(numbers.len() > 200, "{peer}: only {}", numbers.len());
+        let disorder = numbers.windows(2).find(|pair| pair[0] >= pair[1]);
+        assert_eq!(disorder, None, "to {peer}");
+    }
 }
 
 #[test]

@@ -5,9 +5,10 @@ mod common;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::{Journal, outcome, timing, until};
-use little_raft::{Builder, Replica, StartError, State};
+use little_raft::{Builder, ProposeError, Replica, StartError, State};
 
 struct Dir(PathBuf);
 
@@ -25,15 +26,19 @@ impl Drop for Dir {
     }
 }
 
-/// Ports that were free a moment ago.
+/// Ports that were free a moment ago. Below those that the system gives to outgoing connections: one of these could
+/// take it while its replica is down.
 fn members(count: u64) -> Vec<(u64, String)> {
-    let sockets: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0").expect("a port is free"))
-        .collect();
-    let addresses = sockets
-        .iter()
-        .map(|s| s.local_addr().expect("bound").to_string());
-    (1..).zip(addresses).collect()
+    static SEARCHES: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(37);
+    let addresses = (0..4_000).map(|_| {
+        let search = SEARCHES.fetch_add(1, Ordering::Relaxed);
+        format!("127.0.0.1:{}", 5_000 + begin.wrapping_add(search) % 4_000)
+    });
+    let free = addresses.filter(|address| TcpListener::bind(address).is_ok());
+    let members: Vec<(u64, String)> = (1..=count).zip(free).collect();
+    assert_eq!(members.len() as u64, count, "loopback has free ports");
+    members
 }
 
 fn builder(id: u64, members: &[(u64, String)], dir: &Path) -> Builder<Journal> {
@@ -97,6 +102,102 @@ fn a_snapshot_and_the_log_after_it_bring_everything_back() {
     let replica = start();
     let restored = outcome(replica.read(|journal| (journal.commands.len(), journal.restored)));
     assert_eq!(restored, Ok((110, 1)));
+}
+
+/// The snapshots of replica 1 in `dir`, oldest first: their names are their positions.
+fn snapshots(dir: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(dir.join("1/snapshots/0")).expect("it is a directory");
+    let files = files.map(|file| file.expect("it can be read").path());
+    let mut files: Vec<PathBuf> = files
+        .filter(|file| file.extension() == Some("snapshot".as_ref()))
+        .collect();
+    files.sort();
+    files
+}
+
+fn flip_a_byte(path: &Path) {
+    let mut bytes = std::fs::read(path).expect("it is there");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(path, bytes).expect("it can be written");
+}
+
+#[test]
+fn a_damaged_snapshot_is_passed_over_and_without_any_the_replica_refuses_to_start() {
+    let dir = Dir::new("damaged-snapshot");
+    let members = members(1);
+    let start = || {
+        builder(1, &members, &dir.0)
+            .snapshot_entries(20)
+            .start(Journal::default())
+    };
+    let replica = start().expect("it starts");
+    let mut count = 0;
+    // With the third, the log has been given up behind one before it.
+    until("three snapshots", || {
+        count += 1;
+        assert_eq!(outcome(replica.propose(format!("{count}"))), Ok(count));
+        let first = snapshots(&dir.0).first().cloned()?;
+        let index = first.file_name()?.to_str()?.split('-').next()?;
+        (u64::from_str_radix(index, 16).ok()? > 30).then_some(())
+    });
+    drop(replica);
+    let expected: Vec<String> = (1..=count).map(|number| number.to_string()).collect();
+
+    let newest = snapshots(&dir.0).pop().expect("there are two");
+    flip_a_byte(&newest);
+    let replica = start().expect("the older one and the log serve");
+    assert_eq!(commands(&replica), expected);
+    drop(replica);
+
+    let all = snapshots(&dir.0);
+    all.iter().for_each(|path| flip_a_byte(path));
+    let before: Vec<Vec<u8>> = all
+        .iter()
+        .map(|path| std::fs::read(path).expect("it is there"))
+        .collect();
+    for _ in 0..2 {
+        let error = start().expect_err("no snapshot is whole");
+        assert!(matches!(error, StartError::Damaged(_)), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("a snapshot is missing or damaged"), "{text}");
+        assert!(text.contains("add it to the group anew"), "{text}");
+    }
+    for (path, before) in all.iter().zip(before) {
+        let now = std::fs::read(path).expect("nothing is thrown away");
+        assert!(now == before, "{} was changed", path.display());
+        flip_a_byte(path);
+    }
+    let replica = start().expect("it is whole again");
+    assert_eq!(commands(&replica), expected);
+}
+
+#[test]
+fn a_machine_that_panics_stops_its_replica_and_what_was_acknowledged_stays() {
+    let dir = Dir::new("panic");
+    let members = members(1);
+    let replica = start(1, &members, &dir.0);
+    assert_eq!(outcome(replica.propose("one")), Ok(1));
+    assert_eq!(outcome(replica.propose("two")), Ok(2));
+    let panics = outcome(replica.propose("panic"));
+    assert_eq!(panics, Err(ProposeError::Unknown));
+    let reason = until("it stops", || replica.stopped());
+    assert!(reason.is_failure());
+    assert_eq!(reason.to_string(), "a panic: told to");
+    drop(replica);
+    // The command is in the log: the same machine ends the same way.
+    let replica = start(1, &members, &dir.0);
+    let reason = until("it stops again", || replica.stopped());
+    assert_eq!(reason.to_string(), "a panic: told to");
+    drop(replica);
+    let mended = Journal {
+        mended: true,
+        ..Journal::default()
+    };
+    let replica = builder(1, &members, &dir.0)
+        .start(mended)
+        .expect("it starts");
+    assert_eq!(commands(&replica), ["one", "two", "panic"]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The replica under the API: how a request gets into the log, how a read becomes fresh, and what that is in etcd's
 //! words when it fails.
 
+use std::time::Duration;
+
 use little_raft::{ProposeError, ReadError, Replica, Status as ReplicaStatus, StopReason};
 use tonic::Status;
 
@@ -12,14 +14,17 @@ use crate::store::{Answer, Refusal, Store, encode};
 pub struct Engine {
     replica: Replica<Store>,
     request_bytes_max: usize,
+    timeout: Duration,
 }
 
 impl Engine {
-    /// Takes requests of up to `request_bytes_max` to `replica`.
-    pub fn new(replica: Replica<Store>, request_bytes_max: usize) -> Self {
+    /// Takes requests of up to `request_bytes_max` to `replica`. None waits longer than `timeout`, whatever becomes
+    /// of it: a leader that is cut off has it in its log, and can't tell its fate until it is back.
+    pub fn new(replica: Replica<Store>, request_bytes_max: usize, timeout: Duration) -> Self {
         Self {
             replica,
             request_bytes_max,
+            timeout,
         }
     }
 
@@ -32,7 +37,7 @@ impl Engine {
         if command.len() > self.request_bytes_max {
             return Err(refused(Refusal::TooLarge));
         }
-        let applied = self.replica.propose(command).await;
+        let applied = self.in_time(self.replica.propose(command)).await?;
         applied.map_err(not_proposed)?.map_err(refused)
     }
 
@@ -41,15 +46,18 @@ impl Engine {
     /// # Errors
     /// Without a leader, in etcd's words.
     pub async fn barrier(&self) -> Result<(), Status> {
-        self.replica
-            .read_barrier()
-            .await
-            .map_err(|error| match error {
-                ReadError::Busy => too_many_requests(),
-                ReadError::Stopped => stopped(),
-                // A read can always be tried again, so its outcome is never in doubt.
-                _ => crate::api::status::no_leader(),
-            })
+        let fresh = self.in_time(self.replica.read_barrier()).await?;
+        fresh.map_err(|error| match error {
+            ReadError::Busy => too_many_requests(),
+            ReadError::Stopped => stopped(),
+            // A read can always be tried again, so its outcome is never in doubt.
+            _ => crate::api::status::no_leader(),
+        })
+    }
+
+    async fn in_time<T>(&self, pending: impl Future<Output = T>) -> Result<T, Status> {
+        let ended = tokio::time::timeout(self.timeout, pending).await;
+        ended.map_err(|_| timed_out())
     }
 
     /// How it stands.
@@ -87,8 +95,12 @@ fn not_proposed(error: ProposeError) -> Status {
         ProposeError::TooLarge { .. } => refused(Refusal::TooLarge),
         ProposeError::NotApplied => Status::unavailable("etcdserver: leader changed"),
         ProposeError::Stopped => stopped(),
-        _ => Status::unavailable("etcdserver: request timed out"),
+        _ => timed_out(),
     }
+}
+
+fn timed_out() -> Status {
+    Status::unavailable("etcdserver: request timed out")
 }
 
 fn too_many_requests() -> Status {

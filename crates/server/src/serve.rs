@@ -22,7 +22,7 @@ use little_raft::{Replica, StartError, StopReason, Timing};
 
 /// Requests under way get so long when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// A proposal or read waits so long for a leader, and two election timeouts more.
+/// A proposal or read waits so long for a leader, and two election timeouts more; then as long again for its end.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// A storage read on one of them must not hold up the others.
 const RUNTIME_THREADS_MIN: usize = 4;
@@ -164,6 +164,7 @@ fn start(config: &Config) -> Result<Api, ServeError> {
         path: config.data_dir.clone(),
         source,
     })?;
+    let timeout = REQUEST_TIMEOUT + 2 * config.election_timeout;
     let store = Store::open(&config.data_dir.join("store.redb"))?;
     let reader = store.reader();
     let replica = Replica::<Store>::builder(config.id)
@@ -181,11 +182,11 @@ fn start(config: &Config) -> Result<Api, ServeError> {
             election: config.election_timeout,
         })
         .snapshot_entries(config.snapshot_count)
-        .proposal_timeout(REQUEST_TIMEOUT + 2 * config.election_timeout)
+        .proposal_timeout(timeout)
         .start(store)?;
     Ok(Api {
         reader,
-        engine: Engine::new(replica, config.request_bytes_max),
+        engine: Engine::new(replica, config.request_bytes_max, timeout + REQUEST_TIMEOUT),
         cluster: config.cluster,
         id: config.id,
         members: members(config),

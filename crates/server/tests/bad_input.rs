@@ -1,6 +1,7 @@
 //! What people and disks do to the program: it says what happened, to what, and what to do, and what it has
 //! acknowledged is still there afterwards.
 
+mod bound;
 mod common;
 mod kept;
 mod three;
@@ -9,12 +10,12 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
+use bound::{block_on, ended};
 use common::free_port;
 use kept::{Disk, Ended, Kept, PROGRAM, TIMEOUT, WRITES, run, value};
 use little_raft_server::demo::client::Outcome;
-use three::{Three, block_on};
+use three::Three;
 
 #[test]
 fn a_port_in_use_is_named() {
@@ -101,8 +102,14 @@ fn other_founders_than_recorded_are_refused() {
 
 #[test]
 fn another_replicas_directory_is_refused() {
-    let mut three = block_on(Three::start(&[]));
-    three.replicas.kill_all();
+    let (mut three, ledger) = block_on(async {
+        let mut three = Three::start(&[]).await;
+        let writer = three.write(4);
+        three.more(&writer, 50).await;
+        let ledger = writer.stop().await;
+        three.replicas.kill_all();
+        (three, ledger)
+    });
     let mut args = vec!["serve".to_owned()];
     let own = three.replicas.data_dir(1).display().to_string();
     let others = three.replicas.data_dir(0).display().to_string();
@@ -113,6 +120,11 @@ fn another_replicas_directory_is_refused() {
         1,
         &[&others, "belongs to replica", "check the replica's name"],
     );
+    block_on(async {
+        three.reconnect();
+        three.begin().await;
+        three.prove(&ledger).await;
+    });
 }
 
 #[test]
@@ -212,6 +224,11 @@ fn a_torn_tail_is_cut() {
     torn[end..end + begun.len()].copy_from_slice(&begun);
     fs::write(&path, torn).expect("it can be written");
     kept.is_intact();
+    let (path, said) = (path.display(), kept.0.said());
+    let cut = format!(
+        "an unfinished write at byte {end} of {path} was cut off; it was never acknowledged"
+    );
+    assert!(said.contains(&cut), "no {cut:?} in: {said}");
 }
 
 #[test]
@@ -257,26 +274,28 @@ fn requests_over_the_limit_are_refused() {
     kept.answers();
 }
 
-/// The kernel refuses a flush of the log, as a dying disk does.
 #[test]
 fn a_log_that_cant_be_flushed_ends_the_replica() {
+    a_log_that_fails_ends_the_replica("fdatasync");
+}
+
+#[test]
+fn a_log_that_cant_be_written_ends_the_replica() {
+    a_log_that_fails_ends_the_replica("pwrite64");
+}
+
+/// The kernel refuses a write or a flush of the log, as a dying disk does.
+fn a_log_that_fails_ends_the_replica(call: &str) {
     if Command::new("strace").arg("-V").output().is_err() {
         println!("skipped: there is no strace");
         return;
     }
     let mut kept = Kept::killed();
     // What is open is told by its path; the segment is begun at the restart.
-    let mut strace = Command::new("strace")
-        .args([
-            "-f",
-            "-qq",
-            "-o",
-            "/dev/null",
-            "-e",
-            "trace=fdatasync",
-            "-e",
-        ])
-        .args(["inject=fdatasync:error=EIO:when=12+", "-P"])
+    let strace = Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null"])
+        .args(["-e", &format!("trace={call}")])
+        .args(["-e", &format!("inject={call}:error=EIO:when=12+"), "-P"])
         .arg(kept.segment())
         .arg(PROGRAM)
         .args(kept.0.args())
@@ -298,12 +317,7 @@ fn a_log_that_cant_be_flushed_ends_the_replica() {
         }
         acknowledged
     });
-    let begun = Instant::now();
-    while strace.try_wait().expect("it can be waited for").is_none() {
-        assert!(begun.elapsed() < TIMEOUT, "it goes on");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let output = strace.wait_with_output().expect("it has ended");
+    let output = ended(strace, TIMEOUT);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let code = output.status.code();
     Ended { code, said }.with(1, &["the replica stopped", "Input/output error"]);

@@ -1,9 +1,11 @@
 //! Three replicas as processes: what was acknowledged survives `kill -9` of any and of all.
 
+mod bound;
 mod common;
 
 use std::time::{Duration, Instant};
 
+use bound::block_on;
 use bytes::Bytes;
 use common::Server;
 use little_raft_server::proto::etcdserverpb::maintenance_client::MaintenanceClient;
@@ -62,8 +64,7 @@ async fn leader(servers: &[Server]) -> usize {
 
 #[test]
 fn acknowledged_writes_survive_kill_9() {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-    runtime.block_on(async {
+    block_on(async {
         let mut servers = Server::three();
         for n in 0..30 {
             put(&servers, n % 3, &format!("before{n}")).await;
@@ -95,8 +96,7 @@ fn acknowledged_writes_survive_kill_9() {
 /// Long enough away that the store has made its part durable in the meantime.
 #[test]
 fn a_straggler_catches_up_with_writes_made_while_it_was_away() {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-    runtime.block_on(async {
+    block_on(async {
         let mut servers = Server::three_with(&["--snapshot-count", "20"]);
         put(&servers, 0, "first").await;
         let away = (leader(&servers).await + 1) % 3;

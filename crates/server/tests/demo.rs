@@ -1,11 +1,15 @@
 //! The demo as somebody runs it.
 
+mod bound;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use bound::output;
 use rustix::process::{Pid, Signal, kill_process};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -16,11 +20,61 @@ fn demo(flags: &[&str]) -> Command {
     command
 }
 
+/// A demo that tells its story into a pipe, and ends with its owner.
+struct Demo {
+    process: Child,
+    lines: Receiver<String>,
+}
+
+impl Demo {
+    fn start(flags: &[&str]) -> Self {
+        let mut process = demo(flags)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let story = BufReader::new(process.stdout.take().expect("it is piped"));
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            let told = story.lines().map_while(Result::ok);
+            told.for_each(|line| drop(sender.send(line)));
+        });
+        Self { process, lines }
+    }
+
+    /// All that it tells up to a line with this text.
+    fn tells(&self, text: &str) -> String {
+        let begun = Instant::now();
+        let mut told = String::new();
+        while !told.contains(text) {
+            let left = TIMEOUT.saturating_sub(begun.elapsed());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => told = told + &line + "\n",
+                Err(error) => panic!("waited for {text:?}: {error}; it told: {told}"),
+            }
+        }
+        told
+    }
+
+    fn ended(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait_until("the demo ends", || {
+            status = self.process.try_wait().expect("it can be waited for");
+            status.is_some()
+        });
+        status.expect("waited for")
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
 #[test]
 fn the_tour_holds_and_says_so() {
-    let output = demo(&["--tour", "--json"])
-        .output()
-        .expect("the program starts");
+    let output = output(&mut demo(&["--tour", "--json"]));
     let story = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{story}");
     let figures: serde_json::Value =
@@ -40,22 +94,17 @@ fn the_tour_holds_and_says_so() {
 #[test]
 fn children_end_with_a_demo_that_is_killed() {
     let dir = std::env::temp_dir().join(format!("little-raft-demo-test-{}", std::process::id()));
-    let mut demo = demo(&["--dir", &dir.display().to_string()])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let mut story = BufReader::new(demo.stdout.take().expect("it is piped")).lines();
-    let writes = |line: std::io::Result<String>| line.is_ok_and(|line| line.contains("2. Write"));
-    assert!(story.by_ref().any(writes), "it tells its story");
-    let children = children(&demo);
+    let mut demo = Demo::start(&["--dir", &dir.display().to_string()]);
+    demo.tells("2. Write");
+    let children = children(&demo.process);
     assert_eq!(children.len(), 3);
     // One that is paused can't notice anything by itself.
     kill_process(children[0], Signal::STOP).expect("it runs");
     wait_until("it is paused", || {
         state(children[0]).as_deref() == Some("T")
     });
-    demo.kill().expect("it runs");
-    demo.wait().expect("it can be waited for");
+    demo.process.kill().expect("it runs");
+    demo.ended();
     wait_until("no child outlives the demo", || {
         !children.iter().any(|pid| lives(*pid))
     });
@@ -64,21 +113,12 @@ fn children_end_with_a_demo_that_is_killed() {
 
 #[test]
 fn a_signal_ends_it_in_order() {
-    let mut demo = demo(&[])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let mut story = BufReader::new(demo.stdout.take().expect("it is piped")).lines();
-    let mut told = String::new();
-    while !told.contains("2. Write") {
-        told += &story.next().expect("it goes on").expect("it is text");
-        told.push('\n');
-    }
-    let (children, folder) = (children(&demo), folder_in(&told));
+    let mut demo = Demo::start(&[]);
+    let told = demo.tells("2. Write");
+    let (children, folder) = (children(&demo.process), folder_in(&told));
     assert!(folder.exists());
-    kill_process(Pid::from_child(&demo), Signal::TERM).expect("it runs");
-    let status = demo.wait().expect("it can be waited for");
-    assert_eq!(status.code(), Some(130));
+    kill_process(Pid::from_child(&demo.process), Signal::TERM).expect("it runs");
+    assert_eq!(demo.ended().code(), Some(130));
     assert!(children.iter().all(|pid| !lives(*pid)));
     assert!(!folder.exists(), "{} is left behind", folder.display());
 }
@@ -87,9 +127,7 @@ fn a_signal_ends_it_in_order() {
 fn a_folder_that_cant_be_used_is_named() {
     let file = std::env::temp_dir().join(format!("little-raft-demo-file-{}", std::process::id()));
     fs::write(&file, "in the way").expect("it can be written");
-    let output = demo(&["--dir", &file.display().to_string()])
-        .output()
-        .expect("the program starts");
+    let output = output(&mut demo(&["--dir", &file.display().to_string()]));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
         stderr.contains(&format!("can't use {}", file.display())),

@@ -2,6 +2,7 @@
 //!
 //! `LITTLE_RAFT_ETCD` names etcd's binary (`.ci/install-etcd` prints it); without it the test says that it is skipped.
 
+mod bound;
 mod common;
 
 use std::path::Path;
@@ -90,8 +91,7 @@ fn compare(name: &str, steps: Vec<Step>) {
         return;
     };
     let (etcd, ours) = (Server::etcd(Path::new(&etcd)), Server::ours());
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-    let differences = runtime.block_on(async {
+    let differences = bound::block_on(async {
         let (mut etcd, mut ours) = (etcd.kv().await, ours.kv().await);
         let mut differences = Vec::new();
         for (number, step) in steps.into_iter().enumerate() {

@@ -1,16 +1,21 @@
 //! A disk that is full: leadership goes to a replica that has space, reads go on, nothing acknowledged is lost, and
 //! when there is space again the replica goes on by itself.
 
+mod bound;
 mod common;
 mod kept;
 mod three;
 
 use std::time::{Duration, Instant};
 
+use bound::block_on;
 use kept::Disk;
 use little_raft_server::demo::client::Outcome;
 use little_raft_server::demo::replicas::COUNT;
-use three::{Three, block_on};
+use little_raft_server::proto::etcdserverpb::PutRequest;
+use little_raft_server::proto::etcdserverpb::kv_client::KvClient;
+use three::Three;
+use tonic::Code;
 
 #[test]
 fn a_leader_whose_disk_is_full_hands_over_and_comes_back() {
@@ -73,18 +78,25 @@ fn all_disks_full_refuse_writes_and_recover() {
         let writer = three.write(4);
         three.more(&writer, 100).await;
         disks.iter().for_each(Disk::fill);
+        let channel = three.channel(0).await;
         let mut number = 0;
-        three
-            .until("a write to be refused", async |three| {
+        let refused = three
+            .until("a write to be refused for want of space", async |_| {
                 number += 1;
-                let key = format!("large/{number}");
-                let value = "x".repeat(256 << 10);
-                let outcome = three.clients[0]
-                    .put(&key, &value, Duration::from_secs(10))
-                    .await;
-                matches!(outcome, Outcome::Refused).then_some(())
+                let request = PutRequest {
+                    key: format!("large/{number}").into(),
+                    value: vec![b'x'; 256 << 10].into(),
+                    ..PutRequest::default()
+                };
+                let put = KvClient::new(channel.clone()).put(request).await;
+                put.err()
+                    .filter(|status| status.code() == Code::ResourceExhausted)
             })
             .await;
+        assert_eq!(
+            refused.message(),
+            "etcdserver: mvcc: database space exceeded"
+        );
         let ledger = writer.stop().await;
         for client in &three.clients {
             let found = client.get_all_local("write/").await.expect("reads go on");

@@ -1,13 +1,18 @@
 //! Replicas killed and paused under load: no acknowledged write is lost, and no attempt is applied twice.
 
+mod bound;
 mod three;
 
 use std::time::{Duration, Instant};
 
+use bound::block_on;
 use little_raft_server::demo::client::Outcome;
 use little_raft_server::demo::ledger::value_of;
 use little_raft_server::demo::replicas::COUNT;
-use three::{Three, block_on};
+use little_raft_server::proto::etcdserverpb::PutRequest;
+use little_raft_server::proto::etcdserverpb::kv_client::KvClient;
+use three::Three;
+use tonic::Code;
 
 const CYCLES: usize = 20;
 const LANES: usize = 8;
@@ -85,6 +90,36 @@ fn a_leader_paused_for_three_seconds_is_replaced_and_follows() {
         three.more(&writer, 100).await;
         let ledger = writer.stop().await;
         three.prove(&ledger).await;
+    });
+}
+
+/// It is in the log of a leader that is alone, and may yet be committed: nobody can say, and nobody waits for ever.
+#[test]
+fn a_write_that_a_lone_leader_cant_commit_ends_as_unknown() {
+    block_on(async {
+        let mut three = Three::start(&[]).await;
+        let leader = three.all_follow().await;
+        let channel = three.channel(leader).await;
+        for which in (0..COUNT).filter(|which| *which != leader) {
+            three.replicas.kill(which);
+        }
+        let request = PutRequest {
+            key: "alone".into(),
+            ..PutRequest::default()
+        };
+        let status = KvClient::new(channel).put(request).await;
+        let status = status.expect_err("nobody else is there");
+        assert_eq!(status.code(), Code::Unavailable, "{status}");
+        assert_eq!(status.message(), "etcdserver: request timed out");
+        for which in (0..COUNT).filter(|which| *which != leader) {
+            three.replicas.start(which).expect("the program starts");
+        }
+        three
+            .until("writes to go on", async |three| {
+                let put = three.clients[leader].put("together", "x", Duration::from_secs(5));
+                matches!(put.await, Outcome::Acknowledged { .. }).then_some(())
+            })
+            .await;
     });
 }
 

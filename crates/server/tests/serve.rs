@@ -1,5 +1,6 @@
 //! The program as a process: bad input, signals, limits, and what isn't there.
 
+mod bound;
 mod common;
 
 use std::io::{Read, Write};
@@ -7,6 +8,7 @@ use std::net::TcpStream;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use bound::{block_on, output};
 use bytes::Bytes;
 use common::{Folder, Server, free_port};
 use little_raft_server::proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest};
@@ -16,11 +18,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_little-raft");
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn run(args: &[&str]) -> Output {
-    let output = Command::new(PROGRAM)
-        .args(args)
-        .stdin(Stdio::null())
-        .output();
-    output.expect("the program starts")
+    output(Command::new(PROGRAM).args(args).stdin(Stdio::null()))
 }
 
 fn fails(args: &[&str], code: i32, text: &str) {
@@ -45,9 +43,15 @@ fn http(address: &str, path: &str) -> String {
     answer
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-    runtime.block_on(future)
+/// What a server answers for a key, as soon as it leads.
+fn value(server: &Server, key: &str) -> Vec<u8> {
+    let request = RangeRequest {
+        key: Bytes::from(key.to_owned()),
+        ..RangeRequest::default()
+    };
+    let answer = block_on(async { server.kv().await.range(request).await });
+    let answer = answer.expect("it answers").into_inner();
+    answer.kvs[0].value.to_vec()
 }
 
 fn put(key: &str, bytes: usize) -> PutRequest {
@@ -162,7 +166,7 @@ fn the_environment_names_flags_ours_first() {
         if let Some(ours) = ours {
             command.env("LITTLE_RAFT_LISTEN_CLIENT_URLS", ours);
         }
-        let output = command.output().expect("the program starts");
+        let output = output(&mut command);
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     assert!(bad(None, "etcds").contains("\"etcds\" is not a URL"));
@@ -182,20 +186,7 @@ fn a_signal_stops_it_in_order_and_the_data_is_there_again() {
     });
     assert_eq!(server.terminate(), Some(0));
     server.restart();
-    let answer = block_on(async {
-        let request = RangeRequest {
-            key: Bytes::from_static(b"key"),
-            ..RangeRequest::default()
-        };
-        server
-            .kv()
-            .await
-            .range(request)
-            .await
-            .expect("it answers")
-            .into_inner()
-    });
-    assert_eq!(answer.kvs[0].value, "xxx");
+    assert_eq!(value(&server, "key"), b"xxx");
 }
 
 #[test]
@@ -211,7 +202,8 @@ fn a_damaged_store_exits_with_3() {
     });
     assert_eq!(server.terminate(), Some(0));
     let path = server.folder.0.join("data/store.redb");
-    let mut stored = std::fs::read(&path).expect("the store is there");
+    let whole = std::fs::read(&path).expect("the store is there");
+    let mut stored = whole.clone();
     let needle = [b'x'; 100];
     let places: Vec<usize> = (0..stored.len() - 100)
         .filter(|at| stored[*at..*at + 100] == needle)
@@ -221,7 +213,12 @@ fn a_damaged_store_exits_with_3() {
     std::fs::write(&path, stored).expect("it can be written");
     let args = server.args();
     let args: Vec<&str> = args.iter().map(|arg| &arg[..]).collect();
-    fails(&args, 3, "damaged");
+    let damaged = format!("the store {} is damaged", path.display());
+    fails(&args, 3, &damaged);
+    fails(&args, 3, "restore a backup");
+    std::fs::write(&path, whole).expect("it can be written");
+    server.restart();
+    assert_eq!(value(&server, "key"), vec![b'x'; 3000]);
 }
 
 #[test]
@@ -319,25 +316,62 @@ fn http_pages_and_missing_parts_answer() {
     );
 }
 
+/// What opens a connection of HTTP/2, with no settings of our own.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+fn sends(server: &Server, bytes: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address()).expect("the server listens");
+    stream
+        .set_read_timeout(Some(TIMEOUT))
+        .expect("a timeout can be set");
+    stream.write_all(bytes).expect("it is sent");
+    stream
+}
+
 #[test]
-fn garbage_on_the_client_port_harms_nobody() {
-    let server = Server::ours();
+fn garbage_on_the_client_port_is_answered_and_harms_nobody() {
+    let mut server = Server::ours();
+    block_on(server.kv());
+    // A frame of HTTP/2 with sixteen million bytes to come: the answer ends in GOAWAY for its size.
+    let oversized = [PREFACE, b"\xff\xff\xff\0\0\0\0\0\x01"].concat();
+    let mut stream = sends(&server, &oversized);
+    let mut answer = Vec::new();
+    // It may end in a reset, since not all was read.
+    drop(stream.read_to_end(&mut answer));
+    let (goaway, frame_size_error) = (b"\x07\0\0\0\0\0", b"\0\0\0\x06");
+    let at = answer.windows(6).position(|bytes| bytes == goaway);
+    let said = at.map(|at| &answer[at + 10..at + 14]);
+    assert_eq!(said, Some(&frame_size_error[..]), "{answer:?}");
+    // No request at all.
+    let mut stream = sends(&server, b"\0\xff\x13garbage\r\n\r\n");
+    let mut answer = String::new();
+    drop(stream.read_to_string(&mut answer));
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer:?}");
+    // Half-sent ones stay open meanwhile, and one drips between the writes of a good client.
+    let half_sent = [
+        &b"GET /hea"[..],
+        &PREFACE[..20],
+        &oversized[..PREFACE.len() + 4],
+    ];
+    let held = half_sent.map(|bytes| sends(&server, bytes));
+    let mut dripping = sends(&server, &[]);
+    let request = b"GET /health HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
     block_on(async {
         let mut kv = server.kv().await;
-        let mut idle = Vec::new();
-        for garbage in [
-            &b"\0\xff\x13garbage\r\n\r\n"[..],
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff",
-            b"GET /hea",
-        ] {
-            let mut stream = TcpStream::connect(server.address()).expect("the server listens");
-            stream.write_all(garbage).expect("it is sent");
-            idle.push(stream);
+        for (number, byte) in request.iter().enumerate() {
+            dripping.write_all(&[*byte]).expect("it is sent");
+            let put = kv.put(put(&format!("key{number}"), 1)).await;
+            put.expect("it is put in spite of them");
         }
-        kv.put(put("key", 1))
-            .await
-            .expect("it is put in spite of them");
     });
+    let mut answer = String::new();
+    dripping.read_to_string(&mut answer).expect("it answers");
+    assert!(answer.starts_with("HTTP/1.1 200"), "slow is fine: {answer}");
+    for number in 0..request.len() {
+        assert_eq!(value(&server, &format!("key{number}")), b"x");
+    }
+    drop(held);
+    assert_eq!(server.terminate(), Some(0));
 }
 
 #[test]

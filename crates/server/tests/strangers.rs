@@ -1,5 +1,6 @@
 //! What comes over the network and shouldn't: three replicas under load take no notice, and no election is held.
 
+mod bound;
 mod common;
 mod kept;
 mod three;
@@ -10,6 +11,7 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use bound::block_on;
 use bytes::Bytes;
 use common::{Folder, free_port};
 use kept::PROGRAM;
@@ -18,9 +20,9 @@ use little_raft_server::demo::replicas::COUNT;
 use little_raft_server::demo::writer::Writer;
 use little_raft_server::proto::etcdserverpb::PutRequest;
 use little_raft_server::proto::etcdserverpb::kv_client::KvClient;
-use three::{Three, block_on};
-use tonic::Code;
-use tonic::transport::Channel;
+use little_raft_server::proto::mvccpb::KeyValue;
+use three::Three;
+use tonic::{Code, Status};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -78,6 +80,16 @@ fn garbage_on_both_ports_changes_nothing() {
         }
         three.more(&writer, 50).await;
         assert_eq!(term(&three).await, before, "somebody held an election");
+        for which in 0..COUNT {
+            for text in ["not a Little Raft greeting", "not completed in time"] {
+                three
+                    .until(text, async |three| {
+                        let said = fs::read_to_string(three.replicas.log(which)).ok()?;
+                        said.contains(text).then_some(())
+                    })
+                    .await;
+            }
+        }
         drop(open);
         ends_well(&mut three, writer).await;
     });
@@ -150,9 +162,7 @@ fn more_waiting_than_the_bound_is_refused_and_the_rest_waits() {
                 (status.leader == 0).then_some(())
             })
             .await;
-        let address = format!("http://{}", three.replicas.client_address(alone));
-        let channel = Channel::from_shared(address).expect("it is a URL");
-        let channel = channel.connect().await.expect("it listens");
+        let channel = three.channel(alone).await;
         let mut puts = tokio::task::JoinSet::new();
         let value = Bytes::from(vec![b'x'; 1 << 20]);
         for number in 0..80 {
@@ -178,27 +188,43 @@ fn more_waiting_than_the_bound_is_refused_and_the_rest_waits() {
         for which in (0..COUNT).filter(|which| *which != alone) {
             three.replicas.start(which).expect("the program starts");
         }
-        let (mut done, mut too_many, begun) = (Vec::new(), 1, Instant::now());
+        // All end, also if who leads first has them in its log and is replaced.
+        let (mut done, mut refused, begun) = (Vec::new(), vec![first.0], Instant::now());
         while let Some(put) = puts.join_next().await {
             let (key, answer) = put.expect("no panic");
             match answer {
                 Ok(_) => done.push(key),
-                Err(status) if status.code() == Code::ResourceExhausted => too_many += 1,
+                Err(status) if is_definite(&status) => refused.push(key),
                 Err(status) => println!("{key}: {status}"),
             }
         }
         println!(
-            "{} done, {too_many} refused, in {:?}",
+            "{} done, {} refused, in {:?}",
             done.len(),
+            refused.len(),
             begun.elapsed()
         );
         assert!(!done.is_empty(), "what waited is done once somebody leads");
-        for key in done {
-            for which in 0..COUNT {
-                let read = async |three: &Three| three.clients[which].get(&key, TIMEOUT).await.ok();
-                let found = three.until("a read", read).await;
+        for which in 0..COUNT {
+            for key in &done {
+                let found = found(&mut three, which, key).await;
                 assert!(found.is_some(), "{key} was acknowledged");
+            }
+            for key in &refused {
+                let found = found(&mut three, which, key).await;
+                assert!(found.is_none(), "{key} was refused, and is there");
             }
         }
     });
+}
+
+/// Whether it says that nothing was done and never will be.
+fn is_definite(status: &Status) -> bool {
+    let known = ["etcdserver: no leader", "etcdserver: leader changed"];
+    status.code() == Code::ResourceExhausted || known.contains(&status.message())
+}
+
+async fn found(three: &mut Three, which: usize, key: &str) -> Option<KeyValue> {
+    let read = async |three: &Three| three.clients[which].get(key, TIMEOUT).await.ok();
+    three.until("a read", read).await
 }

@@ -1,7 +1,7 @@
 //! The commands of a script.
 //!
 //! ```text
-//! group 1 2 3 [leader=1] [term=2] [log=1@1,2@2] [committed=2] [window=..] [message=..] [cache=..]
+//! group 1 2 3 [leader=1] [term=2] [log=1@1,2@2] [committed=2] [window=..] [window_bytes=..] [message=..] [cache=..]
 //!                              replicas with these logs; elects a leader, whose own entry ends the log
 //! state 2 [term=..] [log=..] [committed=..] [vote=..]    replica 2 starts from this instead
 //! elect 1 [by 2 3]             lets it campaign until it leads; only these hear of it
@@ -276,6 +276,8 @@ impl World {
             let mut config = Config::new(&identity, 0);
             let limit = |name| words.number(name).map(|limit| limit as usize);
             config.in_flight_messages_max = limit("window").unwrap_or(256);
+            config.in_flight_bytes_max =
+                limit("window_bytes").unwrap_or(config.in_flight_bytes_max);
             config.message_bytes_max = limit("message").unwrap_or(config.message_bytes_max);
             config.cache_bytes_max = limit("cache").unwrap_or(config.cache_bytes_max);
             config.uncommitted_bytes_max =
@@ -493,5 +495,6 @@ fn altered(mut message: Message, words: &Words<'_>) -> Message {
     set(&mut message.boot, "boot");
     set(&mut message.term, "term");
     set(&mut message.from_incarnation, "incarnation");
+    message.to_incarnation = words.number("meant_for").or(message.to_incarnation);
     message
 }

@@ -161,7 +161,11 @@ impl<M: StateMachine> Applier<M> {
                     done.view_failed = Some(send);
                 }
             },
-            ApplyWork::Saved => self.saving = false,
+            ApplyWork::Saved => {
+                self.saving = false;
+                // The next may have been due for long: nothing else asks, if nothing more is applied.
+                done.job = self.snapshot_if_due().map(Box::new);
+            }
         }
         Ok(done)
     }

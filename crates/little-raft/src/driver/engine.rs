@@ -450,7 +450,8 @@ impl<M: StateMachine> Engine<M> {
 
     fn install(&mut self, base: Base) {
         let index = base.position.index;
-        self.proposals.overtaken(index, &mut self.effects.endings);
+        self.proposals
+            .overtaken(base.position, &mut self.effects.endings);
         self.remember_snapshot(index);
         self.compacted = self.compacted.max(index);
         self.effects.apply.push(ApplyWork::Install(base));
@@ -465,8 +466,11 @@ impl<M: StateMachine> Engine<M> {
             },
             Apply::Stored { last, .. } => *last,
         };
+        let term = self.raft.term_at(last).unwrap_or(0);
+        let last = Position::new(last, term);
+        let endings = &mut self.effects.endings;
         let batch = Batch {
-            waiters: self.proposals.hand_over(last),
+            waiters: self.proposals.hand_over(last, endings),
             keep: self.proposals.keep_for(),
             apply,
         };

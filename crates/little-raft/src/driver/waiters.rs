@@ -63,8 +63,9 @@ pub struct Proposals<R> {
     /// What was applied while forwarded proposals were open, in rising order, for [`late`](Self::late).
     kept: VecDeque<Kept<R>>,
     next_ticket: u64,
-    /// The last index handed to the applier.
+    /// The last index handed to the applier, and the greatest term handed to it: committed, both.
     handed: u64,
+    handed_term: u64,
     /// The last index it has reported.
     applied: u64,
 }
@@ -86,6 +87,7 @@ impl<R> Proposals<R> {
             kept: VecDeque::new(),
             next_ticket: 1,
             handed: applied,
+            handed_term: 0,
             applied,
         }
     }
@@ -129,6 +131,8 @@ impl<R> Proposals<R> {
             endings.push((answer, outcome));
         } else if position.index <= self.handed {
             self.late.push((position, answer));
+        } else if position.term < self.handed_term {
+            endings.push((answer, Err(ProposeError::NotApplied)));
         } else {
             let key = (position.index, position.term);
             let at = self
@@ -140,19 +144,45 @@ impl<R> Proposals<R> {
         }
     }
 
-    /// Those that stand at or below `last`, which is handed to the applier now.
-    pub fn hand_over(&mut self, last: u64) -> VecDeque<(Position, Answer<R, ProposeError>)> {
+    /// Those that stand at or below `last`, which is committed and handed to the applier now.
+    pub fn hand_over(
+        &mut self,
+        last: Position,
+        endings: &mut Vec<Ending<R>>,
+    ) -> VecDeque<(Position, Answer<R, ProposeError>)> {
         assert!(
-            last > self.handed,
+            last.index > self.handed,
             "entries up to {last} were handed to the applier twice, it has {}",
             self.handed
         );
-        self.handed = last;
-        if self.placed.back().is_none_or(|(at, _)| at.index <= last) {
-            return std::mem::take(&mut self.placed);
+        self.handed = last.index;
+        let waiters = match self.placed.back() {
+            Some((at, _)) if at.index > last.index => {
+                let count = self
+                    .placed
+                    .partition_point(|(at, _)| at.index <= last.index);
+                self.placed.drain(..count).collect()
+            }
+            _ => std::mem::take(&mut self.placed),
+        };
+        self.commit_term(last.term, endings);
+        waiters
+    }
+
+    /// Terms only rise along a log: behind a committed entry of this term none of an earlier term ever commits. Who
+    /// waits for one hears it now, or would wait until others' entries have filled the log up to there.
+    fn commit_term(&mut self, term: u64, endings: &mut Vec<Ending<R>>) {
+        if term <= self.handed_term {
+            return;
         }
-        let count = self.placed.partition_point(|(at, _)| at.index <= last);
-        self.placed.drain(..count).collect()
+        self.handed_term = term;
+        for (position, answer) in std::mem::take(&mut self.placed) {
+            if position.term < term {
+                endings.push((answer, Err(ProposeError::NotApplied)));
+            } else {
+                self.placed.push_back((position, answer));
+            }
+        }
     }
 
     /// Whether responses must be kept for proposals whose position is not known, and for which tickets.
@@ -187,12 +217,15 @@ impl<R> Proposals<R> {
         self.forget_kept();
     }
 
-    /// A snapshot takes the place of all up to `index`: what became of entries below it can't be told any more.
-    pub fn overtaken(&mut self, index: u64, endings: &mut Vec<Ending<R>>) {
-        let count = self.placed.partition_point(|(at, _)| at.index <= index);
+    /// A snapshot takes the place of all up to `last`: what became of entries below it can't be told any more.
+    pub fn overtaken(&mut self, last: Position, endings: &mut Vec<Ending<R>>) {
+        let count = self
+            .placed
+            .partition_point(|(at, _)| at.index <= last.index);
         let lost = self.placed.drain(..count);
         endings.extend(lost.map(|(_, answer)| (answer, Err(ProposeError::Unknown))));
-        self.handed = self.handed.max(index);
+        self.handed = self.handed.max(last.index);
+        self.commit_term(last.term, endings);
     }
 
     /// Ends the forwarded ones that nobody answered in time.
@@ -299,7 +332,9 @@ mod tests {
         let (other, replaced) = forwarded(&mut waits);
         let (late, in_flight) = forwarded(&mut waits);
         let keep = waits.keep_for();
-        assert!(waits.hand_over(2).is_empty());
+        let mut endings = Vec::new();
+        assert!(waits.hand_over(second, &mut endings).is_empty());
+        assert!(endings.is_empty());
         learn(&mut waits, late, second);
         apply(&mut waits, keep, vec![(first, 7), (second, 8)], 2);
         assert_eq!(in_flight.wait(), Ok(8));
@@ -315,7 +350,7 @@ mod tests {
         let (ticket, covered) = forwarded(&mut waits);
         learn(&mut waits, ticket, Position::new(3, 1));
         let mut endings = Vec::new();
-        waits.overtaken(5, &mut endings);
+        waits.overtaken(Position::new(5, 1), &mut endings);
         let (_, expired) = forwarded(&mut waits);
         waits.expire(u64::MAX, &mut endings);
         endings
@@ -324,5 +359,49 @@ mod tests {
         assert_eq!(covered.wait(), Err(ProposeError::Unknown));
         assert_eq!(expired.wait(), Err(ProposeError::Unknown));
         assert_eq!(waits.open(), 0);
+    }
+
+    /// A leader put three into its log and was replaced; the new one's log is shorter, and nobody proposes any more.
+    #[test]
+    fn what_stands_behind_a_later_terms_commit_is_never_applied() {
+        let mut waits = Proposals::<u8>::new(0);
+        let mut pendings = Vec::new();
+        for (index, term) in [(1, 1), (2, 1), (3, 1), (3, 2)] {
+            let (ticket, pending) = forwarded(&mut waits);
+            learn(&mut waits, ticket, Position::new(index, term));
+            pendings.push(pending);
+        }
+        let mut endings = Vec::new();
+        let first = waits.hand_over(Position::new(1, 1), &mut endings);
+        assert_eq!(
+            (first.len(), endings.len()),
+            (1, 0),
+            "they may still commit"
+        );
+        let handed = waits.hand_over(Position::new(2, 2), &mut endings);
+        assert_eq!(handed.len(), 1, "the applier sees whose entry it is");
+        endings
+            .into_iter()
+            .for_each(|(answer, outcome)| answer.send(outcome));
+        let own = pendings.pop().expect("four were made");
+        let behind = pendings.pop().expect("four were made");
+        assert_eq!(behind.wait(), Err(ProposeError::NotApplied));
+        assert!(!own.is_ready(), "the new leader's own may commit");
+        let (ticket, late) = forwarded(&mut waits);
+        learn(&mut waits, ticket, Position::new(4, 1));
+        assert_eq!(late.wait(), Err(ProposeError::NotApplied));
+    }
+
+    #[test]
+    fn what_stands_behind_a_snapshot_of_a_later_term_is_never_applied() {
+        let mut waits = Proposals::<u8>::new(0);
+        let (ticket, behind) = forwarded(&mut waits);
+        learn(&mut waits, ticket, Position::new(9, 1));
+        let mut endings = Vec::new();
+        waits.overtaken(Position::new(5, 2), &mut endings);
+        endings
+            .into_iter()
+            .for_each(|(answer, outcome)| answer.send(outcome));
+        assert_eq!(behind.wait(), Err(ProposeError::NotApplied));
     }
 }

@@ -98,8 +98,8 @@ impl<M: StateMachine> Core<M> {
         self.immediate.is_some()
     }
 
-    /// Steps what is in the batch, as of now: what arrives while it runs is not in it. Deadlines come after it, and after what was queued with it: a process that was
-    /// paused must not elect itself out of its backlog.
+    /// Steps what is in the batch, as of now: what arrives while it runs is not in it. Deadlines come after it, and
+    /// after what was queued with it: a process that was paused must not elect itself out of its backlog.
     pub(super) fn step_all(&mut self) {
         if std::mem::take(&mut self.now_is_old) {
             self.read_clock();

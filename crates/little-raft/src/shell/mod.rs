@@ -47,7 +47,8 @@ use crate::worker::{Bell, Mailbox};
 /// How many inputs a caller serves before a helper thread goes on. Many small ones come together (64 clients, and a
 /// few completions of our own, should not wake the helper); so many take a fraction of a millisecond.
 const CALLER_BUDGET: usize = 1024;
-/// How many inputs from outside may wait. Beyond it, proposals and reads are refused and messages lost.
+/// How many inputs from outside may wait for the core, and how many stale reads for the state machine. Beyond it,
+/// proposals and reads are refused and messages lost.
 const QUEUE_COUNT_MAX: usize = 1 << 16;
 
 /// One replica's machinery, shared by all its threads and handles.
@@ -85,7 +86,7 @@ impl<M: StateMachine> Shell<M> {
         Arc::new(Self {
             is_immediate: parts.core.is_immediate(),
             core: Combine::new(Box::new(parts.core), QUEUE_COUNT_MAX),
-            lane: Combine::new(Lane::new(parts.applier), usize::MAX),
+            lane: Combine::new(Lane::new(parts.applier), QUEUE_COUNT_MAX),
             lane_bell: Bell::new(),
             lane_is_slow: AtomicBool::new(false),
             helper: Mailbox::new(),
@@ -309,14 +310,14 @@ impl<M: StateMachine> Shell<M> {
     /// A read that needs no confirmation.
     pub(crate) fn read_stale(self: &Arc<Self>, task: Box<dyn ReadTask<M>>) {
         caller::as_caller(|| {
-            match self.lane.leave(ApplyWork::Reads(vec![task])) {
-                Pushed::Closed(ApplyWork::Reads(tasks)) => {
-                    tasks
-                        .into_iter()
-                        .for_each(|task| task.fail(ReadError::Stopped));
-                }
-                _ => self.see_to_lane(),
+            let (refused, error) = match self.lane.leave_within(ApplyWork::Reads(vec![task])) {
+                Pushed::Full(work) => (work, ReadError::Busy),
+                Pushed::Closed(work) => (work, ReadError::Stopped),
+                Pushed::Queued | Pushed::Run(_) => return self.see_to_lane(),
             };
+            if let ApplyWork::Reads(tasks) = refused {
+                tasks.into_iter().for_each(|task| task.fail(error));
+            }
         });
     }
 

@@ -160,6 +160,25 @@ fn due_deadlines_come_after_the_queued_input() {
     assert_eq!(core.engine.raft().state(), State::PreCandidate);
 }
 
+/// What comes late must not be taken for early.
+#[test]
+fn the_clock_is_read_when_inputs_are_taken() {
+    let election = Duration::from_secs(60);
+    let mut core = Core::new(engine(election), None);
+    thread::sleep(Duration::from_millis(20));
+    let before = timer::monotonic();
+    core.batch
+        .push_back(Event::Core(Input::Message(heartbeat())));
+    core.step_all();
+    let least = before + election.as_nanos() as u64;
+    let deadline = core.engine.deadline();
+    assert!(
+        deadline >= least,
+        "the heartbeat came {} ns ago",
+        least - deadline
+    );
+}
+
 fn heartbeat() -> Message {
     Message {
         cluster: 1,

@@ -23,13 +23,17 @@ pub fn timing() -> Timing {
     }
 }
 
-/// Keeps every command; answers how many there are. A command `slow` takes as long as it is told to, `panic` panics.
+/// Keeps every command; answers how many there are. A command `slow` takes as long as it is told to, `panic` panics
+/// until the machine is mended.
 #[derive(Default)]
 pub struct Journal {
     pub commands: Vec<String>,
     pub slow: Duration,
     pub stuck: Arc<AtomicBool>,
+    /// Whether it hangs in a command `stuck`.
+    pub is_stuck: Arc<AtomicBool>,
     pub restored: u64,
+    pub mended: bool,
 }
 
 impl StateMachine for Journal {
@@ -40,8 +44,9 @@ impl StateMachine for Journal {
         let command = String::from_utf8_lossy(entry.command).into_owned();
         match command.as_str() {
             "slow" => thread::sleep(self.slow),
-            "panic" => panic!("told to"),
+            "panic" if !self.mended => panic!("told to"),
             "stuck" => {
+                self.is_stuck.store(true, Ordering::SeqCst);
                 while self.stuck.load(Ordering::SeqCst) {
                     thread::sleep(Duration::from_millis(1));
                 }

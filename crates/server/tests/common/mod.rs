@@ -33,10 +33,22 @@ impl Drop for Folder {
     }
 }
 
-/// A port that was free just now.
+/// A port that was free just now. Below those that the system gives to outgoing connections: one of these could take
+/// it before its server is there, or while that is down. Each process begins its search elsewhere.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
-    listener.local_addr().expect("it is bound").port()
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 10_000;
+    static SEARCHES: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(37);
+    let ports = (0..COUNT).map(|_| {
+        let search = SEARCHES.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + begin.wrapping_add(search) % COUNT;
+        u16::try_from(port).expect("it is below 20,000")
+    });
+    ports
+        .into_iter()
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("loopback has free ports")
 }
 
 /// A server that is killed with its owner.
@@ -52,6 +64,9 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
+        if std::thread::panicking() {
+            eprintln!("{} said:\n{}", self.client_url, self.said());
+        }
     }
 }
 
@@ -93,7 +108,7 @@ impl Server {
             .map(Into::into)
             .collect();
         Self {
-            child: spawn(program, &args),
+            child: spawn(program, &args, &folder),
             client_url,
             folder,
             program: program.into(),
@@ -139,7 +154,12 @@ impl Server {
 
     /// Starts it again after it ended.
     pub fn restart(&mut self) {
-        self.child = spawn(&self.program, &self.args);
+        self.child = spawn(&self.program, &self.args, &self.folder);
+    }
+
+    /// What it has told since it was started first.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(log(&self.folder)).unwrap_or_default()
     }
 
     /// Connects as soon as the server answers.
@@ -162,11 +182,17 @@ impl Server {
     }
 }
 
-fn spawn(program: &Path, args: &[String]) -> Child {
+fn spawn(program: &Path, args: &[String], folder: &Folder) -> Child {
+    let log = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(log(folder))
+        .expect("it can be made");
     let mut command = Command::new(program);
-    command
-        .args(args)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.args(args).stdout(Stdio::null()).stderr(log);
     command.spawn().expect("the program starts")
+}
+
+fn log(folder: &Folder) -> PathBuf {
+    folder.0.join("log")
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use little_raft_server::demo::client::{Client, Outcome};
 
+use crate::bound::{block_on, ended};
 use crate::common::{Folder, Server};
-use crate::three::block_on;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_little-raft");
 pub const TIMEOUT: Duration = Duration::from_secs(20);
@@ -34,22 +34,14 @@ impl Ended {
 
 /// Runs the program until it ends by itself.
 pub fn run(args: &[String]) -> Ended {
-    let mut child = Command::new(PROGRAM)
+    let child = Command::new(PROGRAM)
         .args(args)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
-    let begun = Instant::now();
-    while child.try_wait().expect("it can be waited for").is_none() {
-        if begun.elapsed() > TIMEOUT {
-            drop(child.kill());
-            panic!("it goes on: {args:?}");
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let output = child.wait_with_output().expect("it has ended");
+    let output = ended(child, TIMEOUT);
     Ended {
         code: output.status.code(),
         said: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -81,11 +73,23 @@ impl Kept {
             kept.0.channel().await;
             let client = kept.client();
             for number in 0..WRITES {
-                let put = client.put(&key(number), &value(number), TIMEOUT).await;
-                assert!(matches!(put, Outcome::Acknowledged { .. }), "{put:?}");
+                kept.put(&client, &key(number), &value(number)).await;
             }
         });
         kept
+    }
+
+    /// Until it is acknowledged: on a busy machine even a connection may not be made in time.
+    async fn put(&self, client: &Client, key: &str, value: &str) {
+        let begun = Instant::now();
+        loop {
+            match client.put(key, value, TIMEOUT).await {
+                Outcome::Acknowledged { .. } => return,
+                Outcome::Unsent if begun.elapsed() < TIMEOUT => {}
+                outcome => panic!("{key}: {outcome:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub fn client(&self) -> Client {

@@ -11,6 +11,7 @@ use little_raft_server::demo::ledger::Ledger;
 use little_raft_server::demo::replicas::{COUNT, Replicas, State};
 use little_raft_server::demo::writer::{Pace, Writer};
 use little_raft_server::proto::etcdserverpb::StatusResponse;
+use tonic::transport::Channel;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 const STATUS_TIMEOUT: Duration = Duration::from_millis(500);
@@ -52,9 +53,13 @@ impl Three {
         let dir = std::env::temp_dir().join(name);
         let program = Path::new(env!("CARGO_BIN_EXE_little-raft"));
         let replicas = Replicas::new(program, &dir, flags).expect("the folder can be made");
-        let clients = (0..COUNT).map(|which| Client::new(&replicas.client_address(which)));
-        let clients = clients.collect();
+        let clients = clients(&replicas);
         Self { replicas, clients }
+    }
+
+    /// In a story of its own: connections live as long as the one that they were made in.
+    pub fn reconnect(&mut self) {
+        self.clients = clients(&self.replicas);
     }
 
     pub async fn begin(&mut self) {
@@ -62,6 +67,13 @@ impl Three {
             self.replicas.start(which).expect("the program starts");
         }
         self.all_follow().await;
+    }
+
+    /// A connection to one that listens.
+    pub async fn channel(&self, which: usize) -> Channel {
+        let address = format!("http://{}", self.replicas.client_address(which));
+        let endpoint = Channel::from_shared(address).expect("it is a URL");
+        endpoint.connect().await.expect("it listens")
     }
 
     pub fn write(&self, lanes: usize) -> Writer {
@@ -146,12 +158,11 @@ impl Three {
     }
 }
 
-fn own_id(status: &StatusResponse) -> u64 {
-    status.header.as_ref().map_or(0, |header| header.member_id)
+fn clients(replicas: &Replicas) -> Vec<Client> {
+    let client = |which| Client::new(&replicas.client_address(which));
+    (0..COUNT).map(client).collect()
 }
 
-/// Runs a test's story.
-pub fn block_on<T>(story: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-    runtime.block_on(story)
+fn own_id(status: &StatusResponse) -> u64 {
+    status.header.as_ref().map_or(0, |header| header.member_id)
 }

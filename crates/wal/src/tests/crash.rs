@@ -231,3 +231,36 @@ fn a_manifest_that_forgot_a_begun_segment_is_not_believed() {
     let error = open(&disk).map(|_| ()).expect_err("is refused");
     assert!(error.to_string().contains("does not list it"), "{error}");
 }
+
+/// Two lives of one directory: a copy was started as well. A log pieced together from both is none.
+#[test]
+fn a_batch_of_another_history_does_not_continue_the_chain() {
+    let (disk, wal) = finished(&[write(1, 1, 1)]);
+    drop(wal);
+    let live = |writes: &[Write]| {
+        let disk = disk.after_kill();
+        let (mut wal, _) = open(&disk).expect("opens");
+        for write in writes {
+            wal.append(&[(GROUP, write)]).expect("appends");
+        }
+        drop(wal);
+        disk
+    };
+    let path = PathBuf::from(DIR).join("0000000000000001.log");
+    let (one, other) = (
+        live(&[write(2, 1, 1)]),
+        live(&[write(2, 1, 2), write(3, 1, 2)]),
+    );
+    let mut pieced = one.bytes(&path);
+    let end = pieced
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .expect("it holds something")
+        + 1;
+    let end = end.next_multiple_of(8);
+    pieced[end..].copy_from_slice(&other.bytes(&path)[end..]);
+    one.set_bytes(&path, pieced);
+    let (_wal, recovered) = open(&one).expect("the end is taken for an unfinished write");
+    assert!(recovered.torn.is_some());
+    assert_eq!(group(&recovered), model(&[write(1, 1, 1), write(2, 1, 1)]));
+}

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use little_raft_core::{HardState, Member, ReplicaId, Write};
+use little_raft_core::{Entry, HardState, Member, Position, ReplicaId, Write};
 
 use super::disk::{Op, TestDisk};
 use super::harness::*;
@@ -257,4 +257,26 @@ fn an_append_larger_than_a_segment_gets_one_of_its_size() {
     drop(wal);
     let (_, recovered) = open(&disk.after_power_cut()).expect("opens");
     assert_eq!(recovered.groups[&GROUP], model(&writes));
+}
+
+/// The bytes are shared, so that this needs no gigabyte.
+#[test]
+fn an_append_beyond_the_bound_is_refused_and_writes_nothing() {
+    let disk = Arc::new(TestDisk::default());
+    let (mut wal, _) = open(&disk).expect("opens");
+    let payload = vec![5; 32 << 20];
+    let first = entry(1, 1, &payload);
+    let entries = (1..=32).map(|index| Entry {
+        position: Position::new(index, 1),
+        ..first.clone()
+    });
+    let large = Write {
+        entries: entries.collect(),
+        ..write(1, 0, 1)
+    };
+    disk.take_ops();
+    let error = wal.append(&[(GROUP, &large)]).expect_err("is refused");
+    assert!(matches!(error, AppendError::TooLarge { .. }), "{error}");
+    assert_eq!(disk.take_ops(), []);
+    wal.append(&[(GROUP, &write(1, 2, 1))]).expect("goes on");
 }
