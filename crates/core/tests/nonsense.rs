@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use little_raft_core::message::{
     Append, AppendOutcome, AppendReply, Ballot, Body, Forward, ForwardReply, Read, ReadReply,
-    Snapshot, SnapshotOutcome, SnapshotReply, Vote, VoteReply,
+    Snapshot, SnapshotOutcome, SnapshotReply, Stamp, Vote, VoteReply,
 };
 use little_raft_core::{
     Apply, Base, Config, Entry, EntryKind, Fetch, Identity, Input, Member, Membership, Message,
-    Now, PieceOutcome, Position, Raft, ReplicaId, Restored, State,
+    Now, PieceOutcome, Position, Proposal, Raft, Refusal, ReplicaId, Restored, State,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -147,9 +147,10 @@ fn entry(index: u64, term: u64) -> Entry {
 
 fn append(prev: Position, entries: Vec<Entry>) -> Body {
     Body::Append(Append {
-        number: 1,
-        sent: 0,
-        round: 0,
+        stamp: Stamp {
+            number: 1,
+            ..Stamp::default()
+        },
         prev,
         committed: 0,
         entries,
@@ -193,15 +194,16 @@ fn an_acknowledgement_beyond_the_log_counts_for_nothing() {
     let mut one = One::leading();
     one.step(Input::Propose {
         ticket: 1,
-        checksum: 0,
-        payload: Bytes::from_static(b"x"),
+        proposal: Proposal::command(0, Bytes::from_static(b"x")),
     });
     let (term, last) = (one.raft.term(), one.raft.last().index);
     for index in [last + 1, last + 1_000_000, u64::MAX] {
         let reply = AppendReply {
-            number: 1,
-            sent: one.now,
-            round: 0,
+            stamp: Stamp {
+                number: 1,
+                sent: one.now,
+                round: 0,
+            },
             promise: 0,
             outcome: AppendOutcome::Matched(index),
         };
@@ -269,7 +271,7 @@ impl Any {
         // Sometimes an answer to something that was really asked.
         let number = match heard.map(|message| &message.body) {
             Some(Body::Vote(vote)) => vote.number,
-            Some(Body::Append(append)) => append.number,
+            Some(Body::Append(append)) => append.stamp.number,
             Some(Body::Snapshot(piece)) => piece.transfer,
             Some(Body::Forward(forward)) => forward.sequence,
             Some(Body::Read(read)) => read.number,
@@ -294,9 +296,11 @@ impl Any {
                 let terms = self.number(prev.term).max(raft.last().term);
                 let follow = prev.index.wrapping_add(1);
                 Body::Append(Append {
-                    number,
-                    sent: self.number(1),
-                    round: self.number(1),
+                    stamp: Stamp {
+                        number,
+                        sent: self.number(1),
+                        round: self.number(1),
+                    },
                     prev,
                     committed: self.number(last),
                     entries: (0..self.below(3))
@@ -305,9 +309,11 @@ impl Any {
                 })
             }
             4 | 5 => Body::AppendReply(AppendReply {
-                number,
-                sent: self.number(1),
-                round: self.number(1),
+                stamp: Stamp {
+                    number,
+                    sent: self.number(1),
+                    round: self.number(1),
+                },
                 promise: self.number(0),
                 outcome: match self.below(2) {
                     0 => AppendOutcome::Matched(self.number(last)),
@@ -337,12 +343,14 @@ impl Any {
             }),
             8 => Body::Forward(Forward {
                 sequence: number,
-                checksum: 0,
-                payload: Bytes::from_static(b"x"),
+                proposal: Proposal::command(0, Bytes::from_static(b"x")),
             }),
             9 => Body::ForwardReply(ForwardReply {
                 sequence: number,
-                position: (self.below(2) == 0).then(|| self.position(raft)),
+                outcome: match self.below(2) {
+                    0 => Ok(self.position(raft)),
+                    _ => Err(Refusal::Busy),
+                },
             }),
             _ => match self.below(3) {
                 0 => Body::Read(Read { number }),
@@ -372,8 +380,7 @@ fn whatever_members_say_nobody_panics() {
                 0 => one.step(Input::Wake),
                 1 => one.step(Input::Propose {
                     ticket,
-                    checksum: 0,
-                    payload: Bytes::from_static(b"x"),
+                    proposal: Proposal::command(0, Bytes::from_static(b"x")),
                 }),
                 2 => one.step(Input::Read { ticket }),
                 _ => {

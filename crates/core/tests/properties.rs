@@ -309,14 +309,8 @@ fn only_a_few_batches_wait_to_be_applied() {
     let mut waiting = elect(&mut raft, now);
     let mut ends = Vec::new();
     for ticket in 0..50 {
-        raft.step(
-            now,
-            Input::Propose {
-                ticket,
-                checksum: 0,
-                payload: Bytes::new(),
-            },
-        );
+        let proposal = Proposal::command(0, Bytes::new());
+        raft.step(now, Input::Propose { ticket, proposal });
         // 2 has everything at once, and the disk too. Only the state machine is slow.
         loop {
             for message in std::mem::take(&mut waiting) {
@@ -361,9 +355,7 @@ fn acknowledged(message: &Message) -> Option<Message> {
         from_incarnation: 102,
         to_incarnation: None,
         body: Body::AppendReply(AppendReply {
-            number: append.number,
-            sent: append.sent,
-            round: append.round,
+            stamp: append.stamp,
             promise: 0,
             outcome: AppendOutcome::Matched(last),
         }),
