@@ -8,9 +8,11 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use common::{Group, outcome, until};
-use little_raft::{Pending, ProposeError};
+use little_raft::{Pending, ProposeError, Timing};
 
 #[derive(Default)]
 struct Task(AtomicUsize);
@@ -65,13 +67,31 @@ fn the_first_to_come_back_runs_what_all_have_proposed() {
 fn what_nobody_looks_at_goes_on_by_itself() {
     let group = Group::new(3);
     share_this_thread(&group);
+    let_deadlines_be_far(&group);
     let leader = group.at(group.leader());
+    let begun = Instant::now();
     let kept = leader.propose("kept, and never looked at");
     drop(leader.propose("dropped"));
     until("both are applied", || {
         (leader.status().applied >= 5).then_some(())
     });
+    assert!(begun.elapsed() < FAR / 2, "not by a heartbeat");
     assert!(kept.is_ready());
+}
+
+/// Longer than all that happens by itself.
+const FAR: Duration = Duration::from_secs(10);
+
+fn let_deadlines_be_far(group: &Group) {
+    let timing = Timing {
+        heartbeat: FAR,
+        election: 4 * FAR,
+    };
+    for replica in group.running() {
+        replica.set_timing(timing).expect("they fit");
+    }
+    // The heartbeat that was due already.
+    thread::sleep(Duration::from_millis(100));
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! - Effects are handed on in the core's order before the core is free again ([`Shell::serve`]).
 //! - The clock is read when inputs are taken from the queue and never goes back; deadlines run after the input that was queued before them
 //!   ([`Core::step_all`]).
+//! - What is only queued, for a task to come back, is run by the alarm if none does ([`Shell::call_or_leave`]).
 //! - A caller serves a bounded number of inputs, then a helper thread goes on ([`Shell::run`]).
 //! - A panic stops the replica and never reaches a caller ([`Shell::run`]).
 
