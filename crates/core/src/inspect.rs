@@ -42,6 +42,13 @@ impl Raft {
         self.own.members.newest()
     }
 
+    /// The membership in force, once it is committed and no change of it is under way.
+    pub fn settled_membership(&self) -> Option<&Membership> {
+        let is_committed = self.own.members.newest_index() <= self.own.hard.committed;
+        let newest = self.own.members.newest();
+        (is_committed && !newest.is_joint()).then_some(newest)
+    }
+
     /// All up to this index is committed.
     pub fn committed(&self) -> u64 {
         self.own.hard.committed

@@ -26,6 +26,9 @@ use crate::timer;
 pub struct Builder<M> {
     id: ReplicaId,
     members: Vec<Member>,
+    /// The members are those of a group to join, which may have other founders.
+    joins: bool,
+    cluster_id: Option<u64>,
     token: String,
     data_dir: Option<PathBuf>,
     listen: Option<String>,
@@ -44,6 +47,9 @@ pub struct Builder<M> {
 
 /// The one group of a cluster, until there are several.
 const GROUP: u64 = 0;
+/// How long a member of a group to join has to say which cluster it is.
+#[cfg(feature = "net")]
+const ASK_TIMEOUT: Duration = Duration::from_secs(3);
 /// A piece of a snapshot.
 const PIECE_BYTES: usize = 512 << 10;
 
@@ -52,6 +58,8 @@ impl<M: StateMachine> Builder<M> {
         Self {
             id,
             members: Vec::new(),
+            joins: false,
+            cluster_id: None,
             token: String::new(),
             data_dir: None,
             listen: None,
@@ -77,6 +85,26 @@ impl<M: StateMachine> Builder<M> {
     {
         let members = members.into_iter();
         self.members = members.map(|(id, at)| Member::voter(id, at)).collect();
+        self
+    }
+
+    /// Joins a running group instead of founding one: these are its members as they are now, this replica among them,
+    /// and where their peers reach them. The replica takes part once
+    /// [`change_members`](Replica::change_members) has added it, before or after it starts.
+    ///
+    /// At its first start it asks them which cluster they are, unless [`cluster_id`](Self::cluster_id) says so.
+    pub fn join<I, A>(mut self, members: impl IntoIterator<Item = (I, A)>) -> Self
+    where
+        I: Into<ReplicaId>,
+        A: Into<String>,
+    {
+        self.joins = true;
+        self.members(members)
+    }
+
+    /// The cluster to join; [`Replica::cluster_id`] of any member tells it. Needed with a cluster of your own.
+    pub fn cluster_id(mut self, id: u64) -> Self {
+        self.cluster_id = Some(id);
         self
     }
 
@@ -157,12 +185,7 @@ impl<M: StateMachine> Builder<M> {
     pub fn start(mut self, mut machine: M) -> Result<Replica<M>, StartError> {
         self.check()?;
         let mut storage = self.take_storage()?;
-        let founding = Founding {
-            cluster: cluster_id(&self.token, &self.members),
-            replica: self.id,
-            incarnation: random(),
-            founders: self.members.clone(),
-        };
+        let founding = self.founding(&*storage)?;
         let opened = storage.open(&founding)?;
         let snapshots = storage.snapshots();
         let recovery = recover(&mut machine, &opened, &*snapshots)?;
@@ -218,11 +241,51 @@ impl<M: StateMachine> Builder<M> {
             piece_bytes,
             board,
         });
-        let replica = Replica::new(shell.clone(), command_bytes_max);
+        let replica = Replica::new(shell.clone(), command_bytes_max, opened.identity.cluster);
         shell.start_threads(threads).map_err(StartError::Thread)?;
         let inbox = Inbox::new(Arc::new(shell.clone()));
         shell.join(cluster, inbox).map_err(StartError::Cluster)?;
         Ok(replica)
+    }
+
+    fn founding(&self, storage: &dyn Storage) -> Result<Founding, StartError> {
+        let (cluster, founders) = match self.joins {
+            true => (self.cluster_to_join(storage)?, Vec::new()),
+            false => (cluster_id(&self.token, &self.members), self.members.clone()),
+        };
+        Ok(Founding {
+            cluster,
+            replica: self.id,
+            incarnation: random(),
+            founders,
+        })
+    }
+
+    fn cluster_to_join(&self, storage: &dyn Storage) -> Result<u64, StartError> {
+        if let Some(identity) = storage.identity()? {
+            return Ok(identity.cluster);
+        }
+        match self.cluster_id {
+            Some(id) => Ok(id),
+            None => self.ask_for_cluster(),
+        }
+    }
+
+    #[cfg(feature = "net")]
+    fn ask_for_cluster(&self) -> Result<u64, StartError> {
+        let mut said = Vec::new();
+        for member in self.members.iter().filter(|member| member.id != self.id) {
+            match little_raft_net::ask(&member.address, ASK_TIMEOUT) {
+                Ok(hello) => return Ok(hello.cluster),
+                Err(error) => said.push(format!("{}: {error}", member.address)),
+            }
+        }
+        Err(StartError::NobodyToJoin(said.join(", ")))
+    }
+
+    #[cfg(not(feature = "net"))]
+    fn ask_for_cluster(&self) -> Result<u64, StartError> {
+        Err(StartError::LeftOut("way to ask (feature `net`)"))
     }
 
     fn check(&mut self) -> Result<(), StartError> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use little_raft_core::{Message, ReplicaId};
+use little_raft_core::{Member, Message, ReplicaId};
 
 /// How replicas exchange messages. TCP is built in; implement this for anything else.
 ///
@@ -22,6 +22,12 @@ pub trait Cluster: Send + 'static {
     /// Hands a message to a replica. Must not block; may drop it ([`Inbox::unreachable`] then speeds up recovery).
     /// [`Message::class`] says how it wants to travel.
     fn send(&mut self, to: ReplicaId, message: Message);
+
+    /// The group's members have changed; these are all there are now. Whoever left may still have to be told so: keep
+    /// its address until it is needed for another.
+    fn members_changed(&mut self, members: &[Member]) {
+        let _ = members;
+    }
 
     /// No message larger than this (as encoded) is sent; proposals that don't fit are refused.
     fn max_message_bytes(&self) -> usize;

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use little_raft_core::{ConfigError, Refusal, ReplicaId};
+use little_raft_core::{ChangeError, ConfigError, Refusal, ReplicaId};
 use thiserror::Error;
 
 use crate::pending::Abandoned;
@@ -93,6 +93,82 @@ impl Abandoned for ReadError {
     }
 }
 
+/// Why a group's members were not changed. All but [`Unknown`](Self::Unknown) and
+/// [`NotCaughtUp`](Self::NotCaughtUp) are definite: nothing was changed and nothing will be.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum MembersError {
+    /// No leader was found in time.
+    #[error("no leader was found in time; nothing was changed, try again once a majority is up")]
+    NoLeader,
+    /// Too much is waiting.
+    #[error("too much is waiting to be committed; nothing was changed, try again later")]
+    Busy,
+    /// The leader's disk is full.
+    #[error("the leader's disk is full; nothing was changed, make room on it")]
+    DiskFull,
+    /// Another change was under way all the time.
+    #[error(
+        "another change of members is still under way; nothing was changed, try again after it"
+    )]
+    UnderWay,
+    /// The membership has another version than was expected.
+    #[error(
+        "the membership is no longer at version {expected}; nothing was changed, look at it again"
+    )]
+    OtherVersion {
+        /// The version that was expected.
+        expected: u64,
+    },
+    /// It can't be changed like that.
+    #[error("{}; nothing was changed", describe(.0))]
+    Refused(ChangeError),
+    /// It was changed, but these have not caught up in time: they become voters once they have.
+    #[error("{} joined, but did not catch up in time: it votes once it has; remove it if it never will", list(.members))]
+    NotCaughtUp {
+        /// Who.
+        members: Vec<ReplicaId>,
+    },
+    /// The replica has stopped.
+    #[error("the replica has stopped; nothing was changed, its status says why")]
+    Stopped,
+    /// The leader was lost before it answered, or the replica stopped: it may have been changed, or may yet be.
+    #[error("the outcome is unknown: look at the members before you try again")]
+    Unknown,
+}
+
+impl Abandoned for MembersError {
+    fn abandoned() -> Self {
+        Self::Unknown
+    }
+}
+
+fn describe(error: &ChangeError) -> String {
+    match error {
+        ChangeError::UnderWay => "another change of members is under way".into(),
+        ChangeError::Unknown(id) => format!("replica {id} is no member; name one that is"),
+        ChangeError::Known(id) => {
+            format!("replica {id} is a member already; give a new one an id that was never used")
+        }
+        ChangeError::AddressInUse { address, by } => {
+            format!("{address} is the address of replica {by}; every member needs its own")
+        }
+        ChangeError::NoVoters => {
+            "nobody would be left to vote; keep a voter, or add one first".into()
+        }
+        ChangeError::Lags(id, entries) => {
+            format!("replica {id} lacks {entries} entries; promote it once it has caught up")
+        }
+        ChangeError::Timing(timing) => ConfigError::Timing(*timing).to_string(),
+        _ => "the changes can't be read: they come from another version".into(),
+    }
+}
+
+fn list(ids: &[ReplicaId]) -> String {
+    let named = ids.iter().map(|id| format!("replica {id}"));
+    named.collect::<Vec<_>>().join(", ")
+}
+
 /// Why a replica could not start.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -111,6 +187,9 @@ pub enum StartError {
         /// The member.
         id: ReplicaId,
     },
+    /// None of the members of the group to join has answered.
+    #[error("no member of the group to join has answered: {0}; is one up at the addresses given?")]
+    NobodyToJoin(String),
     /// The core refuses the configuration.
     #[error("{0}")]
     Config(ConfigError),
@@ -164,6 +243,11 @@ pub enum StopReason {
     /// [`Replica::stop`](crate::Replica::stop) was called, or the last handle dropped.
     #[error("it was asked to stop")]
     Requested,
+    /// It is no longer a member of its group.
+    #[error(
+        "it was removed from its group: its data is of no more use, and it must not be started again"
+    )]
+    Removed,
     /// Its log or a snapshot could not be written or read.
     #[error("its storage failed: {0}")]
     Storage(Arc<str>),
@@ -176,9 +260,9 @@ pub enum StopReason {
 }
 
 impl StopReason {
-    /// Whether it stopped because something broke, rather than because it was asked to.
+    /// Whether it stopped because something broke, rather than because it was asked to or removed.
     pub fn is_failure(&self) -> bool {
-        !matches!(self, Self::Requested)
+        !matches!(self, Self::Requested | Self::Removed)
     }
 }
 

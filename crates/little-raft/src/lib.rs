@@ -54,6 +54,7 @@ mod combine;
 pub mod driver;
 mod error;
 mod machine;
+mod members;
 mod memory;
 mod pending;
 mod replica;
@@ -74,13 +75,15 @@ mod worker;
 pub use bytes::Bytes;
 pub use little_raft_core as core;
 pub use little_raft_core::{
-    Base, ConfigError, Member, Membership, Message, Position, ReplicaId, State, Timing, Write,
+    Base, ChangeError, ConfigError, Member, Membership, Message, Position, ReplicaId, Role, State,
+    Timing, Write,
 };
 
 pub use builder::{Builder, cluster_id};
 pub use cluster::{Cluster, Inbox};
-pub use error::{ProposeError, ReadError, StartError, StopReason, StorageError};
+pub use error::{MembersError, ProposeError, ReadError, StartError, StopReason, StorageError};
 pub use machine::{Entry, LibraryState, Snapshot, StateMachine};
+pub use members::MemberChange;
 pub use memory::{MemoryCluster, MemoryLink, MemoryStorage};
 pub use pending::{Abandoned, Answer, Pending};
 pub use replica::{Command, Replica};

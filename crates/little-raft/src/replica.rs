@@ -5,12 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use little_raft_core::{ConfigError, Input, ReplicaId, Timing};
+use little_raft_core::{ConfigError, Input, Membership, ReplicaId, Timing};
 
 use crate::builder::Builder;
-use crate::driver::{Event, Proposal, ReadTask};
-use crate::error::{ProposeError, ReadError, StopReason};
+use crate::driver::{ChangeRequest, Event, Proposal, ReadTask};
+use crate::error::{MembersError, ProposeError, ReadError, StopReason};
 use crate::machine::StateMachine;
+use crate::members::MemberChange;
 use crate::pending::{Answer, Pending};
 use crate::shell::Shell;
 use crate::status::{Status, StatusWatch};
@@ -25,6 +26,7 @@ pub struct Replica<M: StateMachine> {
 struct Handle<M: StateMachine> {
     shell: Arc<Shell<M>>,
     command_bytes_max: usize,
+    cluster_id: u64,
 }
 
 impl<M: StateMachine> Replica<M> {
@@ -122,6 +124,40 @@ impl<M: StateMachine> Replica<M> {
         self.handle.shell.call(Event::Core(input));
     }
 
+    /// Changes who belongs to the group, on any replica: see [`MemberChange`]. Ends with the membership as it is once the
+    /// change is committed and complete, and those who were added as voters vote.
+    ///
+    /// ```no_run
+    /// # use little_raft::{MemberChange, MembersError, Replica, StateMachine};
+    /// # fn add<M: StateMachine>(replica: &Replica<M>) -> Result<(), MembersError> {
+    /// replica.change_members(MemberChange::new().add(4, "10.0.0.4:7001")).wait()?;
+    /// replica.change_members(MemberChange::new().remove(2)).wait()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn change_members(&self, change: MemberChange) -> Pending<Membership, MembersError> {
+        let (answer, pending) = Answer::new();
+        let MemberChange {
+            changes,
+            expecting,
+            within,
+        } = change;
+        let request = ChangeRequest {
+            changes,
+            expecting,
+            within,
+            answer,
+        };
+        let event = Event::ChangeMembers(Box::new(request));
+        self.handle.shell.call(event);
+        pending
+    }
+
+    /// The cluster's identity, for replicas that [join](crate::Builder::join) it.
+    pub fn cluster_id(&self) -> u64 {
+        self.handle.cluster_id
+    }
+
     /// Stops in order: what is committed is applied and answered, what waits otherwise is ended as rule 9 allows,
     /// what was handed to the log is flushed, and all threads are gone when it returns. Called by the state machine
     /// itself, it returns at once and stops afterwards.
@@ -134,11 +170,12 @@ impl<M: StateMachine> Replica<M> {
         self.handle.command_bytes_max
     }
 
-    pub(crate) fn new(shell: Arc<Shell<M>>, command_bytes_max: usize) -> Self {
+    pub(crate) fn new(shell: Arc<Shell<M>>, command_bytes_max: usize, cluster_id: u64) -> Self {
         Self {
             handle: Arc::new(Handle {
                 shell,
                 command_bytes_max,
+                cluster_id,
             }),
         }
     }

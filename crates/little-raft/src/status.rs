@@ -32,6 +32,8 @@ pub struct Status {
     pub applied: u64,
     /// Who belongs to the group.
     pub members: Arc<[Member]>,
+    /// The version of the membership: it rises with every change.
+    pub members_version: u64,
     /// Why it no longer runs; nothing while it does.
     pub stopped: Option<StopReason>,
 }
@@ -130,6 +132,7 @@ impl Board {
             committed: progress.committed,
             applied,
             members: membership.members.clone().into(),
+            members_version: membership.version,
             stopped: None,
         };
         Self {
@@ -179,7 +182,8 @@ impl Board {
         status.state = progress.state;
         status.term = progress.term;
         status.leader = progress.leader;
-        if *status.members != *membership.members {
+        if status.members_version != membership.version {
+            status.members_version = membership.version;
             status.members = membership.members.clone().into();
         }
         self.tell(inner);

@@ -20,6 +20,15 @@ pub trait Storage: Send + 'static {
     /// When what is there is damaged, in use, or belongs to another cluster or replica than `founding` says.
     fn open(&mut self, founding: &Founding) -> Result<Opened, StorageError>;
 
+    /// Whom it belongs to, if it was opened before; may be asked before [`open`](Self::open). Needed only by a replica
+    /// that joins a group: at its first start it asks the group's members instead.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn identity(&self) -> Result<Option<Identity>, StorageError> {
+        Ok(None)
+    }
+
     /// Makes these writes durable, in this order, and returns after that (rule 1). With nothing to write, it only
     /// looks whether there is room again.
     ///

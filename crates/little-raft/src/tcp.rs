@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use little_raft_core::{Identity, Message, ReplicaId};
+use little_raft_core::{Identity, Member, Message, ReplicaId};
 use little_raft_net::{Handler, Hello, Listener, Options, Refusal, Tcp};
 
 use crate::cluster::{Cluster, Inbox};
@@ -65,6 +65,21 @@ impl Cluster for TcpCluster {
     fn send(&mut self, to: ReplicaId, message: Message) {
         if let Some(tcp) = &self.tcp {
             tcp.send(to, message);
+        }
+    }
+
+    fn members_changed(&mut self, members: &[Member]) {
+        for member in members {
+            let (id, address) = (member.id, &member.address);
+            if self.peers.get(&id) == Some(address) {
+                continue;
+            }
+            self.peers.insert(id, address.clone());
+            let outcome = self.tcp.as_ref().map(|tcp| tcp.set_peer(id, address));
+            if let Some(Err(error)) = outcome {
+                tracing::error!(%id, %error, "no connection to a new member can be made");
+                self.peers.remove(&id);
+            }
         }
     }
 

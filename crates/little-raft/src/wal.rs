@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use little_raft_core::{Base, Entry, Membership, Position, Restored, Write};
+use little_raft_core::{Base, Entry, Identity, Membership, Position, Restored, Write};
 use little_raft_wal::{
     AppendError, Disk, Options, Reader, RealDisk, SnapshotError, SnapshotStore, SnapshotWriter,
     Upkeeper, Wal,
@@ -89,6 +89,10 @@ impl Storage for WalStorage {
             restored,
             snapshots: kept,
         })
+    }
+
+    fn identity(&self) -> Result<Option<Identity>, StorageError> {
+        Wal::identity(&*self.disk, &self.dir).map_err(StorageError::fatal)
     }
 
     fn append(&mut self, writes: &[Write]) -> Result<Space, StorageError> {

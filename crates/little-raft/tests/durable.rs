@@ -3,43 +3,10 @@
 
 mod common;
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use common::{Journal, outcome, timing, until};
+use common::{Dir, Journal, members, outcome, timing, until};
 use little_raft::{Builder, ProposeError, Replica, StartError, State};
-
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("little-raft-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
-        Self(dir)
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Ports that were free a moment ago. Below those that the system gives to outgoing connections: one of these could
-/// take it while its replica is down.
-fn members(count: u64) -> Vec<(u64, String)> {
-    static SEARCHES: AtomicU32 = AtomicU32::new(0);
-    let begin = std::process::id().wrapping_mul(37);
-    let addresses = (0..4_000).map(|_| {
-        let search = SEARCHES.fetch_add(1, Ordering::Relaxed);
-        format!("127.0.0.1:{}", 5_000 + begin.wrapping_add(search) % 4_000)
-    });
-    let free = addresses.filter(|address| TcpListener::bind(address).is_ok());
-    let members: Vec<(u64, String)> = (1..=count).zip(free).collect();
-    assert_eq!(members.len() as u64, count, "loopback has free ports");
-    members
-}
 
 fn builder(id: u64, members: &[(u64, String)], dir: &Path) -> Builder<Journal> {
     Replica::<Journal>::builder(id)

@@ -52,6 +52,26 @@ pub(crate) enum Answer {
 }
 
 impl Greeting {
+    /// Who are you? Said by one that knows no cluster yet: it names none, and wants nobody.
+    pub(crate) fn question() -> Self {
+        let (replica, wanted) = (ReplicaId(0), ReplicaId(0));
+        let who = Hello {
+            cluster: 0,
+            replica,
+            incarnation: 0,
+            boot: 0,
+        };
+        Self {
+            who,
+            wanted,
+            stream: Stream::Messages,
+        }
+    }
+
+    pub(crate) fn is_question(&self) -> bool {
+        *self == Self::question()
+    }
+
     pub(crate) fn encode(&self) -> Bytes {
         let mut body = BytesMut::new();
         put_hello(&mut body, &self.who);

@@ -17,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+mod ask;
 mod dial;
 mod endpoint;
 mod error;
@@ -30,6 +31,7 @@ mod shared;
 mod wake;
 mod writer;
 
+pub use ask::ask;
 pub use endpoint::{Listener, Tcp};
 pub use error::{BindError, Reason, Refusal, Side};
 pub use hello::{Hello, WIRE_VERSION};

@@ -19,6 +19,9 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(crate) fn run(number: u64, stream: &TcpStream, shared: &Shared) {
     let _tidy = Tidy { number, shared };
     match shake_hands(stream, shared) {
+        Ok(greeting) if greeting.is_question() => {
+            welcome(stream, shared);
+        }
         Ok(greeting) => {
             let peer = greeting.who.replica;
             shared.inbound.greeted(number, peer, greeting.stream);
@@ -94,6 +97,9 @@ fn is_between(message: &Message, peer: ReplicaId, shared: &Shared) -> bool {
 fn shake_hands(stream: &TcpStream, shared: &Shared) -> Result<Greeting, (Option<ReplicaId>, End)> {
     let greeting = read_greeting(stream, shared).map_err(|end| (None, end))?;
     let is_member = |id| shared.peer(id).is_some();
+    if greeting.is_question() {
+        return Ok(greeting);
+    }
     match greeting.objection(&shared.me, is_member) {
         None => Ok(greeting),
         Some(reason) => Err((Some(greeting.who.replica), End::Fault(reason))),

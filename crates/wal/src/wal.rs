@@ -146,6 +146,15 @@ impl Wal {
         ))
     }
 
+    /// Whose directory `dir` is; nobody's, if it was never opened. Nothing is locked or changed.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn identity(disk: &dyn Disk, dir: &Path) -> Result<Option<Identity>, OpenError> {
+        let recorded = identity::load(disk, dir)?;
+        Ok(recorded.filter(|identity| identity.boot > 0))
+    }
+
     fn assemble(
         disk: Arc<dyn Disk>,
         dir: &Path,

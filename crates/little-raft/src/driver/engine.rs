@@ -9,6 +9,7 @@ use little_raft_core::{
 };
 
 use super::applier::{Applied, ApplyWork, Batch};
+use super::changes::{ChangeRequest, Changes, Ended};
 use super::reads::{FailedRead, ReadTask, Reads};
 use super::store::StoreWork;
 use super::waiters::{Ending, Proposal, Proposals};
@@ -21,6 +22,8 @@ pub enum Event<M: StateMachine> {
     Wake,
     /// Somebody proposed.
     Propose(Proposal<M::Response>),
+    /// Somebody wants to change the members.
+    ChangeMembers(Box<ChangeRequest>),
     /// Somebody wants to read.
     Read(Box<dyn ReadTask<M>>),
     /// A piece of work on the state machine is done.
@@ -51,6 +54,10 @@ pub struct Effects<M: StateMachine> {
     pub endings: Vec<Ending<M::Response>>,
     /// Reads that have failed.
     pub failed_reads: Vec<FailedRead<M>>,
+    /// Changes of members that have ended.
+    pub changed: Vec<Ended>,
+    /// The replica is no longer a member: it must stop.
+    pub is_removed: bool,
 }
 
 impl<M: StateMachine> Effects<M> {
@@ -75,6 +82,8 @@ impl<M: StateMachine> Default for Effects<M> {
             ended: Vec::new(),
             endings: Vec::new(),
             failed_reads: Vec::new(),
+            changed: Vec::new(),
+            is_removed: false,
         }
     }
 }
@@ -133,6 +142,7 @@ pub struct Engine<M: StateMachine> {
     /// The core's answers, moved here to be worked off: reused.
     proposed: Vec<(u64, Result<Position, Refusal>)>,
     confirmed: Vec<(u64, Result<u64, Refusal>)>,
+    changes: Changes,
     effects: Effects<M>,
 }
 
@@ -169,6 +179,7 @@ impl<M: StateMachine> Engine<M> {
             compacted: base,
             proposed: Vec::new(),
             confirmed: Vec::new(),
+            changes: Changes::default(),
             effects: Effects::default(),
         })
     }
@@ -182,6 +193,7 @@ impl<M: StateMachine> Engine<M> {
                 self.expire(now.monotonic);
             }
             Event::Propose(proposal) => self.propose(now, proposal),
+            Event::ChangeMembers(change) => self.changes.add(now, *change),
             Event::Read(task) => self.read(now, task),
             Event::Applied(applied) => self.applied(now, applied),
             Event::Saved(base) => self.saved(now, base),
@@ -193,6 +205,7 @@ impl<M: StateMachine> Engine<M> {
     pub fn effects(&mut self, now: Now) -> &mut Effects<M> {
         self.ask_again(now);
         self.digest(now);
+        self.look_at_changes(now);
         &mut self.effects
     }
 
@@ -210,6 +223,7 @@ impl<M: StateMachine> Engine<M> {
             .min(self.parked_deadline)
             .min(self.proposals.deadline())
             .min(self.reads.deadline())
+            .min(self.changes.deadline())
     }
 
     /// The algorithm, to look at.
@@ -230,7 +244,7 @@ impl<M: StateMachine> Engine<M> {
 
     /// How many proposals and reads have not ended.
     pub fn open(&self) -> usize {
-        self.proposals.open() + self.parked.len() + self.reads.open()
+        self.proposals.open() + self.parked.len() + self.reads.open() + self.changes.len()
     }
 
     /// The end: everybody who waits is answered as far as rule 9 allows. Proposals in the log end as unknown when
@@ -243,6 +257,7 @@ impl<M: StateMachine> Engine<M> {
             .extend(parked.map(|p| (p.answer, Err(ProposeError::Stopped))));
         self.reads
             .fail_all(ReadError::Stopped, &mut effects.failed_reads);
+        effects.changed.extend(self.changes.stop());
         effects
     }
 
@@ -305,12 +320,18 @@ impl<M: StateMachine> Engine<M> {
         self.reads.ask(ticket, again, deadline, task);
     }
 
-    /// Asks the core about what is parked, once a leader is known.
-    fn ask_again(&mut self, now: Now) {
+    /// Asks the core about what is parked, once a leader is known. Comes before [`effects`](Self::effects), for whoever
+    /// must know the membership before its messages go out.
+    pub fn ask_again(&mut self, now: Now) {
         let leader = self.raft.leader();
         if leader != self.leader {
             self.leader = leader;
             self.retry_at = 0;
+        }
+        if !self.changes.is_empty() {
+            let proposals = &mut self.proposals;
+            self.changes
+                .propose(now, &mut self.raft, || proposals.next_ticket());
         }
         if leader.is_none() || !self.has_parked() || now.monotonic < self.retry_at {
             return;
@@ -323,6 +344,13 @@ impl<M: StateMachine> Engine<M> {
         }
         while let Some((deadline, task)) = self.reads.unpark() {
             self.ask_read(now, deadline, task);
+        }
+    }
+
+    fn look_at_changes(&mut self, now: Now) {
+        if !self.changes.is_empty() {
+            self.changes
+                .look(now, &self.raft, &mut self.effects.changed);
         }
     }
 
@@ -419,8 +447,11 @@ impl<M: StateMachine> Engine<M> {
         }
         let mut proposed = std::mem::take(&mut self.proposed);
         for (ticket, outcome) in proposed.drain(..) {
-            if let Some(proposal) = self.proposals.answered(ticket) {
-                self.place(now, proposal, outcome);
+            match self.proposals.answered(ticket) {
+                Some(proposal) => self.place(now, proposal, outcome),
+                None => self
+                    .changes
+                    .answered(now, ticket, outcome, &mut self.effects.changed),
             }
         }
         self.proposed = proposed;
@@ -541,7 +572,10 @@ fn is_anything_rare(outputs: &Outputs) -> bool {
 }
 
 fn digest_rare<M: StateMachine>(outputs: &mut Outputs, effects: &mut Effects<M>) {
-    outputs.events.drain(..).for_each(log_event);
+    for event in outputs.events.drain(..) {
+        effects.is_removed |= event == Observed::Removed;
+        log_event(event);
+    }
     effects.begun.append(&mut outputs.send_snapshot);
     effects.pieces.append(&mut outputs.send_piece);
     effects.ended.append(&mut outputs.sent);

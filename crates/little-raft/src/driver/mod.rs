@@ -6,6 +6,7 @@
 //! engine. Nothing here reads a clock, starts a thread or takes a lock.
 
 mod applier;
+mod changes;
 mod engine;
 mod log_writer;
 mod pieces;
@@ -15,6 +16,7 @@ mod store;
 mod waiters;
 
 pub use applier::{Applied, Applier, ApplierConfig, ApplyWork, Batch, Done, Job};
+pub use changes::{ChangeRequest, Changes};
 pub use engine::{Effects, Engine, EngineConfig, Event, Progress};
 pub use log_writer::{LogOutcome, LogWriter};
 pub use pieces::{CopyTo, PieceWriter, Trailer};

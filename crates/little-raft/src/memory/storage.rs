@@ -76,6 +76,10 @@ impl Storage for MemoryStorage {
         })
     }
 
+    fn identity(&self) -> Result<Option<Identity>, StorageError> {
+        Ok(self.disk().identity.clone())
+    }
+
     fn append(&mut self, writes: &[Write]) -> Result<Space, StorageError> {
         let mut disk = self.disk();
         if disk.broken {

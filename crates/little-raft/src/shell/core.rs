@@ -27,6 +27,8 @@ pub(crate) struct Core<M: StateMachine> {
     /// More was queued than was taken.
     pub(super) more_waits: bool,
     told: Told,
+    /// The version of the membership that the cluster knows.
+    introduced: u64,
     now: Now,
     /// Something was taken in since the clock was read.
     now_is_old: bool,
@@ -85,6 +87,7 @@ impl<M: StateMachine> Core<M> {
             immediate,
             batch: VecDeque::new(),
             more_waits: false,
+            introduced: 0,
             now: Now::default(),
             now_is_old: true,
             wall_read: 0,
@@ -123,6 +126,8 @@ impl<M: StateMachine> Core<M> {
 
     /// Does what the engine asks for, or hands it to whom it concerns. What is done at once goes back into the batch.
     pub(super) fn hand_on(&mut self, shell: &Arc<Shell<M>>) -> Result<(), StopReason> {
+        self.engine.ask_again(self.now);
+        self.introduce();
         let effects = self.engine.effects(self.now);
         for message in effects.messages.drain(..) {
             if let Some(cluster) = &mut self.cluster {
@@ -147,7 +152,24 @@ impl<M: StateMachine> Core<M> {
         for (task, error) in effects.failed_reads.drain(..) {
             task.fail(error);
         }
-        Ok(())
+        for (answer, outcome) in effects.changed.drain(..) {
+            answer.send(outcome);
+        }
+        match effects.is_removed {
+            true => Err(StopReason::Removed),
+            false => Ok(()),
+        }
+    }
+
+    /// Tells the cluster who belongs, if that has changed.
+    pub(super) fn introduce(&mut self) {
+        let membership = self.engine.membership();
+        if self.introduced != membership.version {
+            self.introduced = membership.version;
+            if let Some(cluster) = &mut self.cluster {
+                cluster.members_changed(&membership.members);
+            }
+        }
     }
 
     /// When to be woken.

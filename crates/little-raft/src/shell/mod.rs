@@ -37,7 +37,7 @@ use self::transfers::Transfers;
 use crate::cluster::{Cluster, Deliver, Inbox};
 use crate::combine::{Combine, Pushed};
 use crate::driver::{Applier, ApplyWork, Event, LogWriter, ReadTask, Store, StoreWork};
-use crate::error::{ProposeError, ReadError, StopReason};
+use crate::error::{MembersError, ProposeError, ReadError, StopReason};
 use crate::machine::StateMachine;
 use crate::status::Board;
 use crate::storage::SnapshotFiles;
@@ -246,6 +246,10 @@ fn refuse<M: StateMachine>(event: Event<M>, propose: ProposeError, read: ReadErr
     match event {
         Event::Propose(proposal) => proposal.answer.send(Err(propose)),
         Event::Read(task) => task.fail(read),
+        Event::ChangeMembers(change) => change.answer.send(Err(match propose {
+            ProposeError::Busy => MembersError::Busy,
+            _ => MembersError::Stopped,
+        })),
         Event::Wake | Event::Applied(_) | Event::Saved(_) | Event::Core(_) => {}
     }
 }

@@ -2,8 +2,10 @@
 #![allow(dead_code, missing_docs)]
 
 use std::io::{self, Read};
+use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -190,4 +192,36 @@ pub fn outcome<T, E>(pending: little_raft::Pending<T, E>) -> Result<T, E> {
         Ok(outcome) => outcome,
         Err(_) => panic!("a pending did not end in time"),
     }
+}
+
+/// A directory of this test's own, gone when it is over.
+pub struct Dir(pub PathBuf);
+
+impl Dir {
+    pub fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("little-raft-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        Self(dir)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Ports that were free a moment ago. Below those that the system gives to outgoing connections: one of these could
+/// take it while its replica is down.
+pub fn members(count: u64) -> Vec<(u64, String)> {
+    static SEARCHES: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(37);
+    let addresses = (0..4_000).map(|_| {
+        let search = SEARCHES.fetch_add(1, Ordering::Relaxed);
+        format!("127.0.0.1:{}", 5_000 + begin.wrapping_add(search) % 4_000)
+    });
+    let free = addresses.filter(|address| TcpListener::bind(address).is_ok());
+    let members: Vec<(u64, String)> = (1..=count).zip(free).collect();
+    assert_eq!(members.len() as u64, count, "loopback has free ports");
+    members
 }

@@ -1,0 +1,211 @@
+//! Members come and go: on real disks, over real sockets, while commands go on.
+#![allow(missing_docs)]
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use common::{Dir, Group, Journal, members, outcome, timing, until};
+use little_raft::{
+    ChangeError, MemberChange, MembersError, ProposeError, Replica, ReplicaId, Role, State,
+    StopReason,
+};
+
+fn found(id: u64, members: &[(u64, String)], dir: &Path) -> Replica<Journal> {
+    let builder = Replica::builder(id).members(members.to_vec());
+    let builder = builder.data_dir(dir.join(id.to_string())).timing(timing());
+    builder.start(Journal::default()).expect("it starts")
+}
+
+fn join(id: u64, members: &[(u64, String)], dir: &Path) -> Replica<Journal> {
+    let builder = Replica::builder(id).join(members.to_vec());
+    let builder = builder.data_dir(dir.join(id.to_string())).timing(timing());
+    builder.start(Journal::default()).expect("it starts")
+}
+
+fn commands(replica: &Replica<Journal>) -> Vec<String> {
+    outcome(replica.read(|journal| journal.commands.clone())).expect("it is read")
+}
+
+fn voters(replica: &Replica<Journal>) -> Vec<u64> {
+    let status = replica.status();
+    let voters = status.members.iter();
+    let voters = voters.filter(|member| member.role == Some(Role::Voter));
+    voters.map(|member| member.id.0).collect()
+}
+
+fn leader(group: &[&Replica<Journal>]) -> ReplicaId {
+    until("a leader", || {
+        group.iter().find_map(|it| it.status().leader)
+    })
+}
+
+/// Three founders give way to three new replicas, one by one, under load; in the end nobody knows a founder.
+#[test]
+fn a_group_is_rolled_to_new_replicas_under_load() {
+    let dir = Dir::new("rolled");
+    let everybody = members(6);
+    let mut members: Vec<(u64, String)> = everybody[..3].to_vec();
+    let mut group: Vec<Replica<Journal>> = (1..=3).map(|id| found(id, &members, &dir.0)).collect();
+    leader(&group.iter().collect::<Vec<_>>());
+
+    members.push(everybody[3].clone());
+    let newest = join(4, &members, &dir.0);
+    let stop = Arc::new(AtomicBool::new(false));
+    let load = {
+        let (replica, stop) = (newest.clone(), stop.clone());
+        thread::spawn(move || {
+            let mut acknowledged = Vec::new();
+            let mut number = 0;
+            while !stop.load(Ordering::Relaxed) {
+                number += 1;
+                let command = format!("command {number}");
+                match outcome(replica.propose(command.clone())) {
+                    Ok(_) => acknowledged.push(command),
+                    Err(ProposeError::Unknown | ProposeError::NotApplied) => {}
+                    Err(ProposeError::NoLeader) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            acknowledged
+        })
+    };
+    group.push(newest);
+    for old in 1..=3u64 {
+        let new = old + 3;
+        let at = &everybody[new as usize - 1].1;
+        let another = MemberChange::new().add(new, at.clone());
+        outcome(group[1].change_members(another)).expect("it joins");
+        let away = MemberChange::new().remove(old);
+        let left = outcome(group[group.len() - 1].change_members(away)).expect("it leaves");
+        assert!(left.member(ReplicaId(old)).is_none());
+        let gone = group.remove(0);
+        let reason = until("the removed replica stops", || gone.stopped());
+        assert_eq!(reason, StopReason::Removed);
+        if new < 6 {
+            members.retain(|(id, _)| *id != old);
+            members.push(everybody[new as usize].clone());
+            group.push(join(new + 1, &members, &dir.0));
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    let acknowledged = load.join().expect("no panic");
+    assert!(acknowledged.len() > 10, "{} commands", acknowledged.len());
+    let ids: Vec<u64> = group.iter().map(|replica| replica.id().0).collect();
+    assert_eq!(ids, [4, 5, 6]);
+    for replica in &group {
+        until("all vote", || (voters(replica) == ids).then_some(()));
+        let mut there = commands(replica);
+        there.sort();
+        assert!(
+            acknowledged
+                .iter()
+                .all(|it| there.binary_search(it).is_ok())
+        );
+        there.dedup();
+        assert_eq!(there.len(), commands(replica).len(), "applied twice");
+    }
+    // They remember who they are, though the founders that they are told of are long gone.
+    drop(group);
+    let group: Vec<_> = (4..=6).map(|id| join(id, &members, &dir.0)).collect();
+    assert_eq!(voters(&group[0]), ids);
+    outcome(group[0].propose("on")).expect("the group goes on");
+}
+
+#[test]
+fn a_leader_that_removes_itself_hands_over_and_stops() {
+    let group = Group::new(3);
+    let leader = group.leader();
+    let removed = group
+        .at(leader)
+        .change_members(MemberChange::new().remove(leader));
+    let left = outcome(removed).expect("it leaves");
+    assert_eq!(left.members.len(), 2);
+    let reason = until("it stops", || group.at(leader).stopped());
+    assert_eq!(reason, StopReason::Removed);
+    assert!(!reason.is_failure());
+    assert_eq!(
+        outcome(group.at(leader).propose("x")),
+        Err(ProposeError::Stopped)
+    );
+    let other = if leader == 1 { 2 } else { 1 };
+    outcome(group.at(other).propose("on")).expect("the others go on");
+}
+
+#[test]
+fn what_cant_be_changed_is_refused_with_the_reason() {
+    let group = Group::new(3);
+    let (leader, follower) = (group.leader(), group.follower());
+    outcome(group.at(leader).propose("x")).expect("it leads");
+    let version = until("the data directories are bound", || {
+        let status = group.at(follower).status();
+        let bound = status.members.iter().all(|it| it.incarnation.is_some());
+        bound.then_some(status.members_version)
+    });
+    let soon = || MemberChange::new().within(Duration::from_secs(5));
+    let refused = [
+        (soon().remove(9), "replica 9 is no member"),
+        (soon().add(3, "other"), "replica 3 is a member already"),
+        (
+            soon().remove(1).remove(2).remove(3),
+            "nobody would be left to vote",
+        ),
+        (soon().promote(8), "replica 8 is no member"),
+        (
+            soon().remove(3).expecting(version + 7),
+            "no longer at version",
+        ),
+        (soon().add(7, ""), "is the address of replica 1"),
+    ];
+    for (change, text) in refused {
+        for id in [leader, follower] {
+            let error = outcome(group.at(id).change_members(change.clone()));
+            let error = error.expect_err("it can't be done");
+            assert!(error.to_string().contains(text), "{error}");
+            assert!(error.to_string().contains("nothing was changed"), "{error}");
+        }
+    }
+    assert_eq!(group.at(leader).status().members_version, version);
+    // Nobody of that name ever starts: it joins, and is no voter.
+    let change = MemberChange::new()
+        .add(4, "nobody")
+        .within(Duration::from_millis(500));
+    let error = outcome(group.at(follower).change_members(change));
+    let members = vec![ReplicaId(4)];
+    assert_eq!(error, Err(MembersError::NotCaughtUp { members }));
+    let error = outcome(group.at(leader).change_members(soon().promote(4)));
+    let lags = matches!(
+        error,
+        Err(MembersError::Refused(ChangeError::Lags(ReplicaId(4), _)))
+    );
+    assert!(lags, "{error:?}");
+    outcome(group.at(leader).change_members(soon().remove(4))).expect("it is removed");
+}
+
+#[test]
+fn leadership_returns_to_the_preferred_and_timing_is_one_for_all() {
+    let mut group = Group::new(3);
+    let (leader, preferred) = (group.leader(), group.follower());
+    let prefer = MemberChange::new().set_priority(preferred, 5);
+    outcome(group.at(leader).change_members(prefer)).expect("it is changed");
+    until("it leads", || (group.leader() == preferred).then_some(()));
+    group.kill(preferred);
+    let other = group.leader();
+    outcome(group.at(other).propose("x")).expect("the others go on");
+    group.start(preferred);
+    until("it leads again", || {
+        let status = group.at(preferred).status();
+        (status.state == State::Leader).then_some(())
+    });
+    let slow = little_raft::Timing {
+        heartbeat: Duration::from_millis(70),
+        election: Duration::from_millis(900),
+    };
+    let change = MemberChange::new().set_timing(slow);
+    let changed = outcome(group.at(other).change_members(change)).expect("it is changed");
+    assert_eq!(changed.timing, Some(slow));
+}
