@@ -20,6 +20,8 @@ pub struct Config {
     pub boot: u64,
     /// Heartbeat and election timeouts.
     pub timing: Timing,
+    /// Serve reads by promises instead of rounds. The same on every replica; off unless all clocks are trusted.
+    pub leases: Option<Leases>,
     /// Any number; id and boot are mixed in, so that replicas don't draw the same timeouts.
     pub seed: u64,
     /// No message has more bytes of entries than this, unless one entry alone is larger.
@@ -47,6 +49,7 @@ impl Config {
             incarnation: identity.incarnation,
             boot: identity.boot,
             timing: Timing::default(),
+            leases: None,
             seed: identity.incarnation,
             message_bytes_max: 256 << 10,
             in_flight_bytes_max: 4 << 20,
@@ -56,6 +59,16 @@ impl Config {
             apply_bytes_max: 4 << 20,
         }
     }
+}
+
+/// How far promises reach (rule 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leases {
+    /// No promise is longer, whatever the election timeout; a voter that starts helps no candidate for so long, since
+    /// it may have promised that before.
+    pub longest: Duration,
+    /// By so much two clocks may differ after that time. A leader trusts promises for so much less.
+    pub drift: Duration,
 }
 
 /// A configuration that can't work.
@@ -97,10 +110,14 @@ impl Timing {
     }
 
     pub(crate) fn heartbeat_nanos(&self) -> u64 {
-        self.heartbeat.as_nanos() as u64
+        nanos(self.heartbeat)
     }
 
     pub(crate) fn election_nanos(&self) -> u64 {
-        self.election.as_nanos() as u64
+        nanos(self.election)
     }
+}
+
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    duration.as_nanos() as u64
 }

@@ -28,6 +28,9 @@ impl Raft {
     /// The leader has not been heard for too long, or there was none to hear.
     pub(crate) fn election_due(&mut self) {
         self.own.put_off_election();
+        if self.own.now.monotonic < self.own.promised_until {
+            return;
+        }
         if self.own.leader.is_some() {
             self.follow(self.own.hard.term, None);
         }
@@ -83,7 +86,7 @@ impl Raft {
         }
         if term > self.own.hard.term {
             // Rule 6: while a leader is alive, others' wish to lead doesn't even raise the term.
-            if vote.ballot == Ballot::Real && self.own.hears_a_leader() {
+            if vote.ballot == Ballot::Real && self.own.is_loyal() {
                 return;
             }
             self.follow(term, None);
@@ -170,6 +173,11 @@ impl Own {
         self.removed_in > self.members.newest().version
     }
 
+    /// Whether no other may lead as far as we can help it: a leader is alive, or may rely on our word (rule 8).
+    fn is_loyal(&self) -> bool {
+        self.hears_a_leader() || self.now.monotonic < self.promised_until
+    }
+
     /// Rule 6, stickiness: a live leader, perhaps ourselves, was heard within the least election timeout.
     fn hears_a_leader(&self) -> bool {
         let silence = self.now.monotonic.saturating_sub(self.contact);
@@ -181,7 +189,7 @@ impl Own {
     /// Answering a pre-vote changes nothing here; the answer's term tells a laggard where the others are.
     fn asked_for_pre_vote(&mut self, from: ReplicaId, term: u64, vote: Vote) {
         let is_good = term >= self.hard.term && vote.last >= self.log.last();
-        let answer = vote.answer(is_good && !self.hears_a_leader());
+        let answer = vote.answer(is_good && !self.is_loyal());
         // A grant is said in the asker's term: from a voter that is behind, it would be dropped as old.
         self.mail.send(from, term.max(self.hard.term), answer);
     }

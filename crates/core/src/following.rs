@@ -4,6 +4,7 @@
 
 use alloc::vec::Vec;
 
+use crate::config::nanos;
 use crate::message::{Append, AppendOutcome, AppendReply, Body, Stamp};
 use crate::raft::Own;
 use crate::{Entry, EntryKind, Position, ReplicaId};
@@ -33,7 +34,12 @@ impl Own {
         // What is committed equals the leader's log, whatever is left of it here (leader completeness).
         if prev > self.hard.committed && !self.log.contains(append.prev) {
             let hint = self.log.floor(append.prev);
-            return self.reply(from, append.stamp, AppendOutcome::Rejected { prev, hint });
+            return self.reply(
+                from,
+                append.stamp,
+                0,
+                AppendOutcome::Rejected { prev, hint },
+            );
         }
         let end = (prev + append.entries.len() as u64).max(self.hard.committed);
         let is_known = append.entries.is_empty() || end <= self.log.durable();
@@ -79,16 +85,22 @@ impl Own {
         if self.disk.is_promise_durable() && (is_more || self.following.owed) {
             self.following.owed = false;
             self.following.acknowledged = matched;
-            self.reply(
-                leader,
-                self.following.newest,
-                AppendOutcome::Matched(matched),
-            );
+            let promise = self.promise_to_follow();
+            let (stamp, outcome) = (self.following.newest, AppendOutcome::Matched(matched));
+            self.reply(leader, stamp, promise, outcome);
         }
     }
 
-    fn reply(&mut self, to: ReplicaId, stamp: Stamp, outcome: AppendOutcome) {
-        let promise = 0;
+    /// Rule 8: for how long from now we help no other candidate.
+    fn promise_to_follow(&mut self) -> u64 {
+        let election = self.config.timing.election_nanos();
+        let longest = self.config.leases.map_or(0, |leases| nanos(leases.longest));
+        let promise = election.min(longest);
+        self.promised_until = self.promised_until.max(self.now.monotonic + promise);
+        promise
+    }
+
+    fn reply(&mut self, to: ReplicaId, stamp: Stamp, promise: u64, outcome: AppendOutcome) {
         self.send(
             to,
             Body::AppendReply(AppendReply {
@@ -106,6 +118,7 @@ impl Own {
             self.reply(
                 from,
                 Stamp::default(),
+                0,
                 AppendOutcome::Rejected { prev, hint },
             );
         }

@@ -94,7 +94,13 @@ impl Raft {
         let (own, mut hasher) = (&same.own, Fnv(0xcbf2_9ce4_8422_2325));
         (&same.part, &own.mail, own.hard, &own.log, &own.members).hash(&mut hasher);
         (own.leader, &own.following, &own.reads, &own.forwards).hash(&mut hasher);
-        (own.contact, own.election_at, own.beat_at).hash(&mut hasher);
+        (
+            own.contact,
+            own.promised_until,
+            own.election_at,
+            own.beat_at,
+        )
+            .hash(&mut hasher);
         (&own.disk, own.accepting, own.applied, &own.applying).hash(&mut hasher);
         hasher.finish()
     }
@@ -102,7 +108,8 @@ impl Raft {
     fn count_times_from_now(&mut self) {
         let now = self.own.now.monotonic;
         let own = &mut self.own;
-        let mut times = vec![&mut own.contact, &mut own.election_at, &mut own.beat_at];
+        let mut times = vec![&mut own.contact, &mut own.promised_until];
+        times.extend([&mut own.election_at, &mut own.beat_at]);
         times.extend(&mut own.disk.busy_since);
         if let Part::Leader(leading) = &mut self.part {
             times.extend(leading.times());

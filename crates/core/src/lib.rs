@@ -31,7 +31,7 @@ mod transfer;
 mod types;
 
 pub use codec::{Codec, DecodeError};
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, Leases};
 pub use interface::*;
 pub use message::Message;
 pub use raft::Raft;

@@ -26,6 +26,8 @@ pub(crate) struct Progress {
     pub(crate) contact: u64,
     /// The newest read round that it confirmed (rule 8).
     pub(crate) round: u64,
+    /// Until then it helps no other candidate, by our clock (rule 8).
+    pub(crate) lease: u64,
     /// A proposal of its own hangs on this index: it waits to hear that it is committed.
     pub(crate) awaits: u64,
     /// The newest committed index it was told.
@@ -67,6 +69,7 @@ impl Progress {
             mode: Mode::Probe { paused: false },
             contact: now,
             round: 0,
+            lease: now,
             awaits: 0,
             told: 0,
             fetching: None,
@@ -80,7 +83,9 @@ impl Progress {
             Mode::Snapshot(transfer) => Some(&mut transfer.active_at),
             Mode::Probe { .. } | Mode::Replicate => None,
         };
-        [&mut self.contact].into_iter().chain(active)
+        [&mut self.contact, &mut self.lease]
+            .into_iter()
+            .chain(active)
     }
 
     /// Every change of mode empties the window, so that nothing lost keeps a place in it.

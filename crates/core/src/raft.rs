@@ -3,6 +3,7 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use core::mem;
 
+use crate::config::nanos;
 use crate::disk::Disk;
 use crate::election::Campaign;
 use crate::following::Following;
@@ -76,6 +77,8 @@ pub(crate) struct Own {
     pub(crate) forwards: BTreeMap<u64, u64>,
     /// When the leader was last heard.
     pub(crate) contact: u64,
+    /// Until then we help no candidate but a leader's successor (rule 8).
+    pub(crate) promised_until: u64,
     /// When to campaign; never, for a leader.
     pub(crate) election_at: u64,
     /// When to do what recurs every heartbeat.
@@ -115,6 +118,7 @@ impl Raft {
             reads: Reads::default(),
             forwards: BTreeMap::new(),
             contact: now.monotonic,
+            promised_until: now.monotonic + config.leases.map_or(0, |it| nanos(it.longest)),
             election_at: now.monotonic,
             beat_at: u64::MAX,
             disk: Disk::default(),

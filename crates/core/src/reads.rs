@@ -67,11 +67,25 @@ impl Leading {
     /// Begins the next round once the one before is confirmed.
     pub(crate) fn begin_round(&mut self, own: &mut Own) {
         // Rule 8: before it has committed in its own term, a leader doesn't know what is committed.
-        if own.reads.is_due() && own.hard.committed >= self.began_at {
+        if own.reads.waiting.is_empty() || own.hard.committed < self.began_at {
+            return;
+        }
+        if self.has_lease(own) {
+            own.reads.asked.append(&mut own.reads.waiting);
+            own.serve(own.hard.committed);
+        } else if own.reads.asked.is_empty() {
             own.reads.begin(own.mail.number(), own.hard.committed);
             self.heartbeat(own);
             self.serve_confirmed_reads(own);
         }
+    }
+
+    /// Whether a quorum helps no other candidate yet. After the go-ahead to a successor no lease returns in this term:
+    /// promises don't bind those who vote for it.
+    fn has_lease(&self, own: &Own) -> bool {
+        own.config.leases.is_some()
+            && !self.has_told_successor
+            && own.now.monotonic < self.reached(own, u64::MAX, |peer| peer.lease)
     }
 
     /// Serves the round's readers if a quorum has confirmed it.

@@ -7,11 +7,12 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::config::nanos;
 use crate::message::{Append, AppendOutcome, AppendReply, Body, Stamp};
 use crate::progress::{Mode, Progress};
 use crate::raft::Own;
 use crate::transfer::Handover;
-use crate::{Entry, EntryKind, Fetch, Position, ReplicaId};
+use crate::{Entry, EntryKind, Fetch, Leases, Position, ReplicaId};
 
 /// What a leader keeps.
 #[derive(Clone, Debug, Hash)]
@@ -26,6 +27,8 @@ pub(crate) struct Leading {
     /// The newest forwarded proposal of each origin.
     pub(crate) origins: BTreeMap<ReplicaId, u64>,
     pub(crate) handover: Option<Handover>,
+    /// Some successor was given the go-ahead in this term.
+    pub(crate) has_told_successor: bool,
     /// Since when a quorum has had durably what our own disk has not.
     pub(crate) disk_behind_since: Option<u64>,
     /// When something was last committed, or nothing was left to commit.
@@ -49,6 +52,7 @@ impl Leading {
             uncommitted_bytes: own.log.cached_bytes(own.hard.committed + 1, last),
             origins: BTreeMap::new(),
             handover: None,
+            has_told_successor: false,
             disk_behind_since: None,
             progressed_at: now,
             last_at_beat: last + 1,
@@ -124,10 +128,13 @@ impl Leading {
             return;
         };
         // Rule 6: contact counts from when the request was sent.
-        progress.contact = progress
-            .contact
-            .max(reply.stamp.sent.min(own.now.monotonic));
+        let sent = reply.stamp.sent.min(own.now.monotonic);
+        progress.contact = progress.contact.max(sent);
         progress.round = progress.round.max(reply.stamp.round);
+        if let Some(Leases { longest, drift }) = own.config.leases {
+            let lease = sent + reply.promise.min(nanos(longest));
+            progress.lease = progress.lease.max(lease.saturating_sub(nanos(drift)));
+        }
         match reply.outcome {
             AppendOutcome::Matched(index) if index <= own.log.last().index => {
                 progress.matched_up_to(index);

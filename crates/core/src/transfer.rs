@@ -39,6 +39,7 @@ impl Leading {
         let is_complete = successor.is_some_and(|it| it.matched == own.log.last().index);
         if is_complete && !handover.told {
             handover.told = true;
+            self.has_told_successor = true;
             own.send(handover.to, Body::Campaign);
         }
     }

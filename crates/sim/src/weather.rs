@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use little_raft_core::{Config, Timing};
+use little_raft_core::{Config, Leases, Timing};
 
 use crate::random::Random;
 
@@ -63,6 +63,8 @@ pub(crate) struct Weather {
     /// So many more may be added to it.
     pub(crate) spares: u64,
     pub(crate) timing: Timing,
+    /// Whether reads are served by promises. All clocks of the simulation run alike.
+    leases: Option<Leases>,
     /// So long faults go on.
     pub(crate) duration: u64,
     pub(crate) faults: Vec<Fault>,
@@ -121,6 +123,10 @@ impl Weather {
             replicas: random.pick(&allowed),
             spares: random.pick(&[0, 0, 1, 2, 3]),
             timing: draw_timing(random),
+            leases: random.chance(300).then_some(Leases {
+                longest: Duration::from_millis(400),
+                drift: Duration::ZERO,
+            }),
             duration: random.between(5, 20) * SECOND,
             faults,
             fault_every: random.pick(&[50, 150, 400, 1_000]) * MILLI,
@@ -161,6 +167,7 @@ impl Weather {
             cache_bytes_max: self.cache_bytes_max,
             apply_bytes_max: self.apply_bytes_max,
             timing: self.timing,
+            leases: self.leases,
             ..config
         }
     }

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use little_raft_core::{
-    Base, Change, Conditions, Config, Entry, EntryKind, HardState, Identity, Input, Member,
+    Base, Change, Conditions, Config, Entry, EntryKind, HardState, Identity, Input, Leases, Member,
     Membership, Message, Position, Proposal, ReplicaId, Role, State, Timing,
 };
 
@@ -282,6 +282,10 @@ impl World {
             config.cache_bytes_max = limit("cache").unwrap_or(config.cache_bytes_max);
             config.uncommitted_bytes_max =
                 limit("uncommitted").unwrap_or(config.uncommitted_bytes_max);
+            config.leases = words.option("lease").map(|longest| Leases {
+                longest: time(longest),
+                drift: Duration::ZERO,
+            });
             let base = Base {
                 position: Position::default(),
                 membership: Membership::founders(founders.clone()),
@@ -302,6 +306,12 @@ impl World {
             self.machines.insert(id, Machine::new(config, disk));
             self.in_voice(Voice::Nothing, |world| world.drain(id));
         }
+        // Nobody may have promised anything before.
+        let promised = words.option("lease").map_or(Duration::ZERO, time);
+        let promised = promised.as_nanos() as u64;
+        self.machines
+            .values_mut()
+            .for_each(|it| it.clock += promised);
         if let Some(leader) = leader {
             self.in_voice(Voice::Nothing, |world| {
                 world.elect(leader, &ids);
