@@ -49,6 +49,17 @@ impl Raft {
         (is_committed && !newest.is_joint()).then_some(newest)
     }
 
+    /// Since when nothing was heard of the group: the time a follower last heard its leader, or when the newest requests
+    /// were sent that a quorum has answered to a leader. On the monotonic clock.
+    pub fn contact(&self) -> u64 {
+        match &self.part {
+            Part::Leader(leading) => {
+                leading.reached(&self.own, self.own.now.monotonic, |peer| peer.contact)
+            }
+            Part::Follower | Part::Campaigner(_) => self.own.contact,
+        }
+    }
+
     /// All up to this index is committed.
     pub fn committed(&self) -> u64 {
         self.own.hard.committed

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use little_raft_core::{Codec, Config, Identity, Member, Message, Now, ReplicaId, Timing};
+use little_raft_core::{Codec, Config, Identity, Leases, Member, Message, Now, ReplicaId, Timing};
 
 use crate::cluster::{Cluster, Inbox};
 use crate::driver::{Applier, ApplierConfig, Engine, EngineConfig, LogWriter, Store, recover};
@@ -33,6 +33,7 @@ pub struct Builder<M> {
     data_dir: Option<PathBuf>,
     listen: Option<String>,
     timing: Timing,
+    leases: Option<Leases>,
     engine: EngineConfig,
     applier: ApplierConfig,
     storage: Option<Box<dyn Storage>>,
@@ -64,6 +65,7 @@ impl<M: StateMachine> Builder<M> {
             data_dir: None,
             listen: None,
             timing: Timing::default(),
+            leases: None,
             engine: EngineConfig::default(),
             applier: ApplierConfig {
                 snapshot_entries: 10_000,
@@ -129,6 +131,15 @@ impl<M: StateMachine> Builder<M> {
     /// Heartbeat and election timeouts. The same on every replica.
     pub fn timing(mut self, timing: Timing) -> Self {
         self.timing = timing;
+        self
+    }
+
+    /// Serves reads on the leader without a round of heartbeats, on the word of a majority: each follower promises to
+    /// help no other candidate for an election timeout, at most for `longest`. Only safe while no two clocks of the group
+    /// differ by more than `drift` in that time; a replica that starts helps no candidate for `longest`. The same on
+    /// every replica; off by default.
+    pub fn lease_reads(mut self, longest: Duration, drift: Duration) -> Self {
+        self.leases = Some(Leases { longest, drift });
         self
     }
 
@@ -307,6 +318,7 @@ impl<M: StateMachine> Builder<M> {
     fn config(&mut self, identity: &Identity, message_bytes_max: usize) -> Config {
         let mut config = Config::new(identity, GROUP);
         config.timing = self.timing;
+        config.leases = self.leases;
         config.seed = random();
         config.message_bytes_max = config.message_bytes_max.min(message_bytes_max / 2);
         if let Some(adjust) = self.adjust.take() {

@@ -76,6 +76,14 @@ pub enum ReadError {
     /// No leader confirmed it within the proposal timeout.
     #[error("no leader confirmed the read in time; try again once a majority is up")]
     NoLeader,
+    /// The index was not applied here within the proposal timeout: this replica lags, or no such index exists yet.
+    #[error(
+        "index {index} was not applied here in time; this replica lags, or the index is not one of this group's"
+    )]
+    NotReached {
+        /// The index.
+        index: u64,
+    },
     /// Too much is waiting.
     #[error("too much is waiting already; try again later")]
     Busy,

@@ -75,8 +75,8 @@ mod worker;
 pub use bytes::Bytes;
 pub use little_raft_core as core;
 pub use little_raft_core::{
-    Base, ChangeError, ConfigError, Member, Membership, Message, Position, ReplicaId, Role, State,
-    Timing, Write,
+    Base, ChangeError, ConfigError, Leases, Member, Membership, Message, Position, ReplicaId, Role,
+    State, Timing, Write,
 };
 
 pub use builder::{Builder, cluster_id};
@@ -86,7 +86,7 @@ pub use machine::{Entry, LibraryState, Snapshot, StateMachine};
 pub use members::MemberChange;
 pub use memory::{MemoryCluster, MemoryLink, MemoryStorage};
 pub use pending::{Abandoned, Answer, Pending};
-pub use replica::{Command, Replica};
+pub use replica::{Command, Replica, Stale};
 pub use status::{Status, StatusWatch, WatchEnded};
 pub use storage::{Founding, LogReader, Opened, SnapshotFiles, SnapshotSink, Space, Storage};
 #[cfg(feature = "net")]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use little_raft_core::{ConfigError, Input, Membership, ReplicaId, Timing};
@@ -63,6 +64,7 @@ impl<M: StateMachine> Replica<M> {
         look: impl FnOnce(&M) -> T + Send + 'static,
     ) -> Pending<T, ReadError> {
         let (answer, pending) = Answer::new();
+        let look = |machine: &M, _| look(machine);
         let task = Look { look, answer };
         self.handle.shell.call(Event::Read(Box::new(task)));
         pending
@@ -74,12 +76,34 @@ impl<M: StateMachine> Replica<M> {
         self.read(|_| ())
     }
 
-    /// Reads the state machine as it is here, without asking anybody: perhaps out of date, but also without a leader.
-    pub fn read_stale<T: Send + 'static>(
+    /// Reads the state machine once all up to `index` is applied here, without asking anybody: on any replica, whoever
+    /// reads sees what this index stands for. The [`applied`](Status::applied) of the replica that answered a write is
+    /// such an index, and so is the position that the state machine was given with the command.
+    pub fn read_at_least<T: Send + 'static>(
         &self,
+        index: u64,
         look: impl FnOnce(&M) -> T + Send + 'static,
     ) -> Pending<T, ReadError> {
         let (answer, pending) = Answer::new();
+        let look = |machine: &M, _| look(machine);
+        let task = Box::new(Look { look, answer });
+        self.handle.shell.call(Event::ReadAtLeast(index, task));
+        pending
+    }
+
+    /// Reads the state machine as it is here, without asking anybody: perhaps out of date, but also without a leader.
+    /// The answer says of when it is.
+    pub fn read_stale<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&M) -> T + Send + 'static,
+    ) -> Pending<Stale<T>, ReadError> {
+        let (answer, pending) = Answer::new();
+        let out_of_contact = self.handle.shell.board.out_of_contact();
+        let look = move |machine: &M, applied| Stale {
+            value: look(machine),
+            applied,
+            out_of_contact,
+        };
         let task = Look { look, answer };
         self.handle.shell.read_stale(Box::new(task));
         pending
@@ -201,16 +225,28 @@ impl<M: StateMachine> Drop for Handle<M> {
     }
 }
 
+/// What was read without asking anybody, and of when it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale<T> {
+    /// What was read.
+    pub value: T,
+    /// The state machine had applied all up to this index.
+    pub applied: u64,
+    /// When the read began, this replica had heard nothing of its group for so long: what others were told since may be
+    /// missing.
+    pub out_of_contact: Duration,
+}
+
 struct Look<F, T> {
     look: F,
     answer: Answer<T, ReadError>,
 }
 
-impl<M, T: Send, F: FnOnce(&M) -> T + Send> ReadTask<M> for Look<F, T> {
-    fn run(self: Box<Self>, machine: &M) {
+impl<M, T: Send, F: FnOnce(&M, u64) -> T + Send> ReadTask<M> for Look<F, T> {
+    fn run(self: Box<Self>, machine: &M, applied: u64) {
         let Self { look, answer } = *self;
         // The closure is the caller's: if it panics, that is the end of this read only.
-        let seen = catch_unwind(AssertUnwindSafe(|| look(machine)));
+        let seen = catch_unwind(AssertUnwindSafe(|| look(machine, applied)));
         answer.send(seen.map_err(|_| ReadError::Panicked));
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use little_raft_core::{Member, Membership, ReplicaId, State};
 use thiserror::Error;
@@ -9,6 +10,7 @@ use thiserror::Error;
 use crate::driver::Progress;
 use crate::error::StopReason;
 use crate::pending::{Abandoned, Answer, Pending};
+use crate::timer;
 
 /// How a replica is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +93,7 @@ pub(crate) struct Board {
     durable: AtomicU64,
     committed: AtomicU64,
     applied: AtomicU64,
+    contact: AtomicU64,
 }
 
 /// What of the status is told to watchers when it changes.
@@ -140,6 +143,7 @@ impl Board {
             durable: status.durable.into(),
             committed: status.committed.into(),
             applied: status.applied.into(),
+            contact: progress.contact.into(),
             inner: Mutex::new(Inner {
                 status,
                 version: 1,
@@ -164,11 +168,18 @@ impl Board {
         self.last.store(progress.last, Ordering::Release);
         self.durable.store(progress.durable, Ordering::Release);
         self.committed.store(progress.committed, Ordering::Release);
+        self.contact.store(progress.contact, Ordering::Release);
         let now = Told::of(&progress, membership);
         if *told != now {
             *told = now;
             self.change(progress, membership);
         }
+    }
+
+    /// For how long nothing was heard of the group.
+    pub(crate) fn out_of_contact(&self) -> Duration {
+        let contact = self.contact.load(Ordering::Acquire);
+        Duration::from_nanos(timer::monotonic().saturating_sub(contact))
     }
 
     /// Shows how far the state machine is.

@@ -153,7 +153,11 @@ impl<M: StateMachine> Applier<M> {
                 done.job = self.snapshot_if_due().map(Box::new);
             }
             ApplyWork::Install(base) => done.applied = Some(self.install(&base)?),
-            ApplyWork::Reads(tasks) => tasks.into_iter().for_each(|task| task.run(&self.machine)),
+            ApplyWork::Reads(tasks) => {
+                let applied = self.applied.index;
+                let tasks = tasks.into_iter();
+                tasks.for_each(|task| task.run(&self.machine, applied));
+            }
             ApplyWork::View(send) => match self.machine.snapshot() {
                 Ok(view) => done.job = Some(Box::new(Job::Serve(send, self.base(), view))),
                 Err(error) => {

@@ -26,6 +26,8 @@ pub enum Event<M: StateMachine> {
     ChangeMembers(Box<ChangeRequest>),
     /// Somebody wants to read.
     Read(Box<dyn ReadTask<M>>),
+    /// Somebody wants to read once this index is applied.
+    ReadAtLeast(u64, Box<dyn ReadTask<M>>),
     /// A piece of work on the state machine is done.
     Applied(Applied<M::Response>),
     /// A snapshot was saved, or could not be.
@@ -195,6 +197,7 @@ impl<M: StateMachine> Engine<M> {
             Event::Propose(proposal) => self.propose(now, proposal),
             Event::ChangeMembers(change) => self.changes.add(now, *change),
             Event::Read(task) => self.read(now, task),
+            Event::ReadAtLeast(index, task) => self.read_at_least(now, index, task),
             Event::Applied(applied) => self.applied(now, applied),
             Event::Saved(base) => self.saved(now, base),
             Event::Core(input) => self.raft.step(now, input),
@@ -311,6 +314,16 @@ impl<M: StateMachine> Engine<M> {
         } else {
             self.ask_read(now, deadline, task);
         }
+    }
+
+    fn read_at_least(&mut self, now: Now, index: u64, task: Box<dyn ReadTask<M>>) {
+        if self.reads.open() >= self.config.reads_count_max {
+            self.effects.failed_reads.push((task, ReadError::Busy));
+            return;
+        }
+        let timeout = nanos(self.config.proposal_timeout);
+        let deadline = now.monotonic.saturating_add(timeout);
+        self.reads.await_index(index, deadline, task);
     }
 
     fn ask_read(&mut self, now: Now, deadline: u64, task: Box<dyn ReadTask<M>>) {
@@ -540,6 +553,8 @@ pub struct Progress {
     pub durable: u64,
     /// What is committed.
     pub committed: u64,
+    /// When the group was last heard, on the monotonic clock.
+    pub contact: u64,
 }
 
 impl<M: StateMachine> Engine<M> {
@@ -552,6 +567,7 @@ impl<M: StateMachine> Engine<M> {
             last: self.raft.last().index,
             durable: self.raft.durable(),
             committed: self.raft.committed(),
+            contact: self.raft.contact(),
         }
     }
 

@@ -6,8 +6,8 @@ use crate::error::ReadError;
 
 /// What is done with the state machine once a read may be served.
 pub trait ReadTask<M>: Send {
-    /// Serves it.
-    fn run(self: Box<Self>, machine: &M);
+    /// Serves it, from a machine that has applied all up to this index.
+    fn run(self: Box<Self>, machine: &M, applied: u64);
     /// Ends it without.
     fn fail(self: Box<Self>, error: ReadError);
 }
@@ -16,6 +16,13 @@ pub trait ReadTask<M>: Send {
 pub struct Asked<M> {
     ticket: u64,
     again: u64,
+    deadline: u64,
+    task: Box<dyn ReadTask<M>>,
+}
+
+/// A read that needs this index.
+struct Waiting<M> {
+    index: u64,
     deadline: u64,
     task: Box<dyn ReadTask<M>>,
 }
@@ -30,7 +37,7 @@ pub struct Reads<M> {
     /// Asked for an index, in rising order of tickets.
     asked: VecDeque<Asked<M>>,
     /// Waiting for the index to be handed to the applier, in rising order of it.
-    waiting: VecDeque<(u64, Box<dyn ReadTask<M>>)>,
+    waiting: VecDeque<Waiting<M>>,
 }
 
 impl<M> Default for Reads<M> {
@@ -74,9 +81,20 @@ impl<M> Reads<M> {
     /// It may be served once `index` is applied.
     pub fn confirmed(&mut self, ticket: u64, index: u64) {
         if let Some(asked) = self.answered(ticket) {
-            let at = self.waiting.partition_point(|(known, _)| *known <= index);
-            self.waiting.insert(at, (index, asked.task));
+            // What is committed will be applied here, sooner or later.
+            self.await_index(index, u64::MAX, asked.task);
         }
+    }
+
+    /// It may be served once `index` is applied, whoever leads.
+    pub fn await_index(&mut self, index: u64, deadline: u64, task: Box<dyn ReadTask<M>>) {
+        let at = self.waiting.partition_point(|it| it.index <= index);
+        let waiting = Waiting {
+            index,
+            deadline,
+            task,
+        };
+        self.waiting.insert(at, waiting);
     }
 
     /// Whether any waits for its index to be handed to the applier.
@@ -86,8 +104,8 @@ impl<M> Reads<M> {
 
     /// Those that may follow what was handed to the applier, up to `handed`.
     pub fn ready(&mut self, handed: u64) -> Vec<Box<dyn ReadTask<M>>> {
-        let count = self.waiting.partition_point(|(index, _)| *index <= handed);
-        self.waiting.drain(..count).map(|(_, task)| task).collect()
+        let count = self.waiting.partition_point(|it| it.index <= handed);
+        self.waiting.drain(..count).map(|it| it.task).collect()
     }
 
     /// Ends what was not confirmed in time, and parks what should be asked about again.
@@ -97,6 +115,14 @@ impl<M> Reads<M> {
                 self.parked.push_back((asked.deadline, asked.task));
             } else {
                 self.asked.push_back(asked);
+            }
+        }
+        for waiting in std::mem::take(&mut self.waiting) {
+            if waiting.deadline <= now {
+                let index = waiting.index;
+                failed.push((waiting.task, ReadError::NotReached { index }));
+            } else {
+                self.waiting.push_back(waiting);
             }
         }
         if self.parked.iter().all(|(deadline, _)| *deadline > now) {
@@ -121,7 +147,8 @@ impl<M> Reads<M> {
             .parked
             .front()
             .map_or(u64::MAX, |(deadline, _)| *deadline);
-        asked.min(parked)
+        let waiting = self.waiting.iter().map(|it| it.deadline).min();
+        asked.min(parked).min(waiting.unwrap_or(u64::MAX))
     }
 
     /// Whether reads wait for a leader.
@@ -138,7 +165,7 @@ impl<M> Reads<M> {
     pub fn fail_all(&mut self, error: ReadError, failed: &mut Vec<FailedRead<M>>) {
         failed.extend(self.parked.drain(..).map(|(_, task)| (task, error)));
         failed.extend(self.asked.drain(..).map(|asked| (asked.task, error)));
-        failed.extend(self.waiting.drain(..).map(|(_, task)| (task, error)));
+        failed.extend(self.waiting.drain(..).map(|it| (it.task, error)));
     }
 
     fn answered(&mut self, ticket: u64) -> Option<Asked<M>> {

@@ -245,7 +245,7 @@ impl<M: StateMachine> Timed for Shell<M> {
 fn refuse<M: StateMachine>(event: Event<M>, propose: ProposeError, read: ReadError) {
     match event {
         Event::Propose(proposal) => proposal.answer.send(Err(propose)),
-        Event::Read(task) => task.fail(read),
+        Event::Read(task) | Event::ReadAtLeast(_, task) => task.fail(read),
         Event::ChangeMembers(change) => change.answer.send(Err(match propose {
             ProposeError::Busy => MembersError::Busy,
             _ => MembersError::Stopped,
