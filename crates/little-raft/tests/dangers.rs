@@ -113,6 +113,23 @@ fn what_waits_beyond_the_bound_is_refused() {
 }
 
 #[test]
+fn bytes_that_wait_beyond_the_bound_are_refused() {
+    let group = Group::with(3, |builder| builder.parked_max(100, 1000));
+    let leader = group.leader();
+    group.hub.isolate(leader);
+    until("it steps down", || {
+        group.at(leader).status().leader.is_none().then_some(())
+    });
+    let large = group.at(leader).propose("x".repeat(700));
+    let more = outcome(group.at(leader).propose("x".repeat(700)));
+    assert_eq!(more, Err(ProposeError::Busy));
+    let small = group.at(leader).propose("x".repeat(200));
+    group.hub.heal();
+    outcome(large).expect("it waited for a leader");
+    outcome(small).expect("there was room for it");
+}
+
+#[test]
 fn stale_reads_beyond_the_bound_are_refused() {
     let group = Group::new(0);
     let machine = Journal {
@@ -280,6 +297,25 @@ fn a_failed_log_stops_the_replica_with_its_reason() {
     let reason = until("it stops", || group.at(1).stopped());
     assert!(matches!(reason, StopReason::Storage(_)), "{reason}");
     assert!(reason.is_failure());
+}
+
+#[test]
+fn a_failed_append_of_the_logs_thread_ends_the_replica() {
+    let group = Group::new(0);
+    let storage = MemoryStorage::new();
+    let replica = Replica::<Journal>::builder(1)
+        .members([(1, "")])
+        .timing(timing())
+        .storage(Threaded(storage.clone()))
+        .cluster(group.hub.link(1))
+        .start(Journal::default())
+        .expect("it starts");
+    assert_eq!(outcome(replica.propose("1")), Ok(1));
+    storage.fail();
+    let lost = outcome(replica.propose("2"));
+    assert_eq!(lost, Err(ProposeError::Unknown));
+    let reason = until("it stops", || replica.stopped());
+    assert!(matches!(reason, StopReason::Storage(_)), "{reason}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use little_raft_core::{
 };
 
 use super::*;
-use crate::driver::{ApplierConfig, Engine, EngineConfig, Proposal};
+use crate::driver::{ApplierConfig, Batch, Engine, EngineConfig, Proposal};
 use crate::memory::MemoryStorage;
 use crate::pending::Answer;
 use crate::storage::Storage;
@@ -34,6 +34,7 @@ impl StateMachine for Nothing {
     }
 }
 
+/// At most one read may be open.
 fn engine(election: Duration) -> Engine<Nothing> {
     let founders: Vec<Member> = (1..=3).map(|id| Member::voter(id, "")).collect();
     let identity = Identity {
@@ -52,6 +53,7 @@ fn engine(election: Duration) -> Engine<Nothing> {
     restored.base.membership = Membership::founders(founders);
     let limits = EngineConfig {
         parked_count_max: 0,
+        reads_count_max: 1,
         ..EngineConfig::default()
     };
     let now = Now {
@@ -175,6 +177,75 @@ fn the_clock_is_read_for_each_input() {
         "the heartbeat came {} ns ago",
         least - deadline
     );
+}
+
+/// Others' input must not keep a replica from its own deadlines for good.
+#[test]
+fn due_deadlines_do_not_wait_for_ever() {
+    let mut core = Core::new(engine(Duration::from_millis(20)), None);
+    thread::sleep(Duration::from_millis(50));
+    let waited = (0..1_000).find(|_| {
+        core.step_all(true);
+        core.engine.raft().state() == State::PreCandidate
+    });
+    assert!(waited.is_some(), "more waits, and it never campaigns");
+}
+
+/// A read that only tells how it failed.
+struct Fails(Sender<ReadError>);
+
+impl ReadTask<Nothing> for Fails {
+    fn run(self: Box<Self>, _: &Nothing) {}
+    fn fail(self: Box<Self>, error: ReadError) {
+        let _ = self.0.send(error);
+    }
+}
+
+#[test]
+fn reads_beyond_the_bound_are_refused() {
+    let shell = shell(Duration::from_secs(60));
+    let (sender, failed) = channel();
+    for _ in 0..2 {
+        shell.input(Event::Read(Box::new(Fails(sender.clone()))));
+    }
+    assert_eq!(failed.try_iter().collect::<Vec<_>>(), [ReadError::Busy]);
+    shell.stop();
+    assert_eq!(failed.try_iter().collect::<Vec<_>>(), [ReadError::Stopped]);
+}
+
+/// It was proposed with one checksum, and is another command by now: that it is applied nowhere is all that helps.
+#[test]
+fn a_command_that_rotted_in_the_log_is_not_applied() {
+    let storage = MemoryStorage::new();
+    let limits = ApplierConfig {
+        snapshot_entries: u64::MAX,
+        snapshot_bytes: usize::MAX,
+    };
+    let membership = engine(Duration::from_secs(60)).membership().clone();
+    let mut applier = Applier::new(
+        Nothing,
+        Position::default(),
+        membership,
+        limits,
+        storage.reader(),
+        storage.snapshots(),
+    );
+    let rotten = little_raft_core::Entry {
+        position: Position::new(1, 1),
+        kind: little_raft_core::EntryKind::Command,
+        time: 0,
+        checksum: crc32c::crc32c(b"what was proposed"),
+        payload: bytes::Bytes::from_static(b"what was propose!"),
+    };
+    let work = ApplyWork::Batch(Batch {
+        apply: little_raft_core::Apply::Entries(vec![rotten]),
+        waiters: VecDeque::new(),
+        keep: None,
+    });
+    let ended = applier.run(work).map(|_| ()).expect_err("it is refused");
+    assert!(matches!(ended, StopReason::Storage(_)), "{ended}");
+    let text = ended.to_string();
+    assert!(text.contains("at 1@1 is not what was proposed"), "{text}");
 }
 
 fn heartbeat() -> Message {
