@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Group, Journal, Threaded, outcome, timing, until};
+use common::{Bound, Group, Journal, Threaded, outcome, timing, until};
 use little_raft::core::message::Body;
 use little_raft::{
     Cluster, Inbox, MemoryLink, MemoryStorage, Message, ProposeError, ReadError, Replica,
@@ -363,6 +363,7 @@ impl Cluster for Reentrant {
 
 #[test]
 fn no_lock_is_held_while_sending() {
+    let _bound = Bound::new();
     let (called, calls) = channel();
     let shared = Arc::new(Mutex::new(None));
     let cluster = Reentrant {
@@ -413,6 +414,7 @@ impl Cluster for Panicking {
 
 #[test]
 fn a_panic_while_sending_stops_the_replica_and_reaches_no_caller() {
+    let _bound = Bound::new();
     let (sent, messages) = channel();
     let (inbox, armed) = (Arc::new(Mutex::new(None)), Arc::new(AtomicBool::new(false)));
     let cluster = Panicking {

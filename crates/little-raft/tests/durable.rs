@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use common::{Journal, outcome, timing, until};
+use common::{Bound, Journal, outcome, timing, until};
 use little_raft::{Builder, ProposeError, Replica, StartError, State};
 
 struct Dir(PathBuf);
@@ -60,6 +60,7 @@ fn commands(replica: &Replica<Journal>) -> Vec<String> {
 
 #[test]
 fn three_durable_replicas_agree_and_remember() {
+    let _bound = Bound::new();
     let dir = Dir::new("agree");
     let members = members(3);
     let expected: Vec<String> = (0..50).map(|i| format!("command {i}")).collect();
@@ -81,6 +82,7 @@ fn three_durable_replicas_agree_and_remember() {
 
 #[test]
 fn a_snapshot_and_the_log_after_it_bring_everything_back() {
+    let _bound = Bound::new();
     let dir = Dir::new("snapshot");
     let members = members(1);
     let start = || {
@@ -124,6 +126,7 @@ fn flip_a_byte(path: &Path) {
 
 #[test]
 fn a_damaged_snapshot_is_passed_over_and_without_any_the_replica_refuses_to_start() {
+    let _bound = Bound::new();
     let dir = Dir::new("damaged-snapshot");
     let members = members(1);
     let start = || {
@@ -174,6 +177,7 @@ fn a_damaged_snapshot_is_passed_over_and_without_any_the_replica_refuses_to_star
 
 #[test]
 fn a_machine_that_panics_stops_its_replica_and_what_was_acknowledged_stays() {
+    let _bound = Bound::new();
     let dir = Dir::new("panic");
     let members = members(1);
     let replica = start(1, &members, &dir.0);
@@ -202,6 +206,7 @@ fn a_machine_that_panics_stops_its_replica_and_what_was_acknowledged_stays() {
 
 #[test]
 fn a_directory_in_use_and_a_port_in_use_are_refused_with_a_reason() {
+    let _bound = Bound::new();
     let dir = Dir::new("refused");
     let members = members(1);
     let first = start(1, &members, &dir.0);
@@ -219,6 +224,7 @@ fn a_directory_in_use_and_a_port_in_use_are_refused_with_a_reason() {
 
 #[test]
 fn the_leader_dies_and_the_others_go_on() {
+    let _bound = Bound::new();
     let dir = Dir::new("failover");
     let members = members(3);
     let mut group: Vec<_> = (1..=3)

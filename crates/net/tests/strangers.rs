@@ -173,6 +173,8 @@ fn dripping_bytes_time_out() {
 fn many_silent_connections_do_not_keep_a_peer_out() {
     let two = listen_with(Options {
         max_handshakes: 4,
+        // Not what ends them here.
+        handshake_timeout: Duration::from_secs(60),
         ..Options::default()
     });
     let three = listen();
