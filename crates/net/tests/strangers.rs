@@ -100,6 +100,25 @@ fn garbage_instead_of_a_greeting_ends_the_connection() {
 }
 
 #[test]
+fn a_greeting_of_impossible_length_and_one_with_a_flipped_byte_are_refused() {
+    let mut long = greeting(1, CLUSTER, 1, 2);
+    long[6..8].copy_from_slice(&60_000_u16.to_le_bytes());
+    let mut flipped = greeting(1, CLUSTER, 1, 2);
+    flipped[30] ^= 1;
+    for (bytes, text) in [
+        (long, "not a Little Raft greeting"),
+        (flipped, "checksum mismatch in the handshake"),
+    ] {
+        let host = host();
+        let mut stream = TcpStream::connect(&host.0.address).unwrap();
+        stream.write_all(&bytes).unwrap();
+        ends(stream);
+        host.0.ear.wait_refusal(text);
+        still_works(&host);
+    }
+}
+
+#[test]
 fn faulty_frames_end_their_connection_only() {
     let message = read(1, 2, 5).to_bytes();
     let mut flipped = frame(&message);

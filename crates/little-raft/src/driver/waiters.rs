@@ -395,4 +395,21 @@ mod tests {
             .for_each(|(answer, outcome)| answer.send(outcome));
         assert_eq!(ended(behind), Err(ProposeError::NotApplied));
     }
+
+    #[test]
+    fn responses_are_kept_up_to_a_bound_and_then_unknown() {
+        let mut waits = Proposals::new(0);
+        let (ticket, open) = forwarded(&mut waits);
+        let (each, mut index) = (10_000, 0);
+        while index < 2 * KEPT_COUNT_MAX as u64 {
+            let keep = waits.keep_for();
+            let kept = (index + 1..=index + each).map(|at| (Position::new(at, 1), 7));
+            index += each;
+            waits.hand_over(Position::new(index, 1), &mut Vec::new());
+            apply(&mut waits, keep, kept.collect(), index);
+            assert!(waits.kept.len() <= KEPT_COUNT_MAX, "{}", waits.kept.len());
+        }
+        learn(&mut waits, ticket, Position::new(1, 1));
+        assert_eq!(ended(open), Err(ProposeError::Unknown));
+    }
 }
