@@ -41,9 +41,10 @@ impl Own {
                 AppendOutcome::Rejected { prev, hint },
             );
         }
-        let end = (prev + append.entries.len() as u64).max(self.hard.committed);
-        let is_known = append.entries.is_empty() || end <= self.log.durable();
-        self.take_entries(append.entries);
+        let brings_nothing = append.entries.is_empty();
+        let end = self.take_entries(prev, append.entries);
+        let end = end.max(self.hard.committed);
+        let is_known = brings_nothing || end <= self.log.durable();
         let following = &mut self.following;
         following.owed |= is_known || append.stamp.round > following.newest.round;
         following.newest = following.newest.max(append.stamp);
@@ -58,22 +59,27 @@ impl Own {
         self.hard.committed = self.hard.committed.max(ours);
     }
 
-    /// Drops nothing but from the first entry on whose term differs (Raft, figure 2, step 3).
-    fn take_entries(&mut self, entries: Vec<Entry>) {
+    /// Drops nothing but from the first entry on whose term differs (Raft, figure 2, step 3). Up to the index returned
+    /// our log equals the leader's; only a liar's entries contradict what is committed, and they end there.
+    fn take_entries(&mut self, prev: u64, entries: Vec<Entry>) -> u64 {
+        let mut end = prev;
         for entry in entries {
             let Position { index, term } = entry.position;
             if index <= self.hard.committed || self.log.contains(entry.position) {
+                end = index;
                 continue;
             }
             if self.log.term_at(index - 1) > Some(term) {
-                return;
+                break;
             }
+            end = index;
             if index <= self.log.last().index {
                 self.log.truncate(index);
                 self.members.truncate(index);
             }
             self.append(entry);
         }
+        end
     }
 
     /// Rule 1: acknowledges what is both verified and durable, once the term is durable too. One answer stands for

@@ -29,8 +29,8 @@ pub(crate) struct Leading {
     pub(crate) handover: Option<Handover>,
     /// Some successor was given the go-ahead in this term.
     pub(crate) has_told_successor: bool,
-    /// Since when a quorum has had durably what our own disk has not.
-    pub(crate) disk_behind_since: Option<u64>,
+    /// An index that a quorum has durably and our own disk has not, and since when.
+    pub(crate) disk_behind: Option<(u64, u64)>,
     /// When something was last committed, or nothing was left to commit.
     pub(crate) progressed_at: u64,
     /// The log's last index at the last heartbeat.
@@ -53,7 +53,7 @@ impl Leading {
             origins: BTreeMap::new(),
             handover: None,
             has_told_successor: false,
-            disk_behind_since: None,
+            disk_behind: None,
             progressed_at: now,
             last_at_beat: last + 1,
             give_back_at: now,
@@ -86,7 +86,7 @@ impl Leading {
     /// All moments it remembers.
     pub(crate) fn times(&mut self) -> impl Iterator<Item = &mut u64> {
         let own = [&mut self.progressed_at, &mut self.give_back_at].into_iter();
-        let own = own.chain(&mut self.disk_behind_since);
+        let own = own.chain(self.disk_behind.as_mut().map(|(_, since)| since));
         let own = own.chain(self.handover.as_mut().map(|handover| &mut handover.until));
         own.chain(self.progress.values_mut().flat_map(Progress::times))
     }

@@ -70,9 +70,13 @@ impl Leading {
         let now = own.now.monotonic;
         let election = own.config.timing.election_nanos();
         let lasts = |since: u64, bound: u64| now.saturating_sub(since) >= bound;
-        let disk_is_behind = own.hard.committed > own.log.durable();
-        self.disk_behind_since = disk_is_behind.then(|| self.disk_behind_since.unwrap_or(now));
-        if own.hard.committed == own.log.last().index {
+        let (committed, durable) = (own.hard.committed, own.log.durable());
+        self.disk_behind = match self.disk_behind {
+            Some((index, since)) if index > durable => Some((index, since)),
+            // A disk that is always a little late, and gets there, is only slow.
+            _ => (committed > durable).then_some((committed, now)),
+        };
+        if committed == own.log.last().index {
             self.progressed_at = now;
         }
         if self.has_left(own) {
@@ -80,8 +84,8 @@ impl Leading {
         } else if lasts(self.reached(own, now, |peer| peer.contact), election) {
             Some(StepDown::NoContact)
         } else if self
-            .disk_behind_since
-            .is_some_and(|since| lasts(since, election))
+            .disk_behind
+            .is_some_and(|(_, since)| lasts(since, election))
         {
             Some(StepDown::SlowDisk)
         } else {

@@ -292,8 +292,7 @@ impl Any {
             }),
             2 | 3 => {
                 let prev = self.position(raft);
-                // Terms below what we have committed contradict it: nobody but a liar says that.
-                let terms = self.number(prev.term).max(raft.last().term);
+                let terms = self.number(prev.term);
                 let follow = prev.index.wrapping_add(1);
                 Body::Append(Append {
                     stamp: Stamp {

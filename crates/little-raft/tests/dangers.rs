@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Group, Journal, Threaded, outcome, timing, until};
+use common::{Bound, Group, Journal, Threaded, outcome, timing, until};
 use little_raft::core::message::Body;
 use little_raft::{
     Cluster, Inbox, MemoryLink, MemoryStorage, Message, ProposeError, ReadError, Replica,
@@ -110,6 +110,23 @@ fn what_waits_beyond_the_bound_is_refused() {
     group.hub.heal();
     outcome(first).expect("it waited for a leader");
     outcome(second).expect("it waited for a leader");
+}
+
+#[test]
+fn bytes_that_wait_beyond_the_bound_are_refused() {
+    let group = Group::with(3, |builder| builder.parked_max(100, 1000));
+    let leader = group.leader();
+    group.hub.isolate(leader);
+    until("it steps down", || {
+        group.at(leader).status().leader.is_none().then_some(())
+    });
+    let large = group.at(leader).propose("x".repeat(700));
+    let more = outcome(group.at(leader).propose("x".repeat(700)));
+    assert_eq!(more, Err(ProposeError::Busy));
+    let small = group.at(leader).propose("x".repeat(200));
+    group.hub.heal();
+    outcome(large).expect("it waited for a leader");
+    outcome(small).expect("there was room for it");
 }
 
 #[test]
@@ -283,6 +300,25 @@ fn a_failed_log_stops_the_replica_with_its_reason() {
 }
 
 #[test]
+fn a_failed_append_of_the_logs_thread_ends_the_replica() {
+    let group = Group::new(0);
+    let storage = MemoryStorage::new();
+    let replica = Replica::<Journal>::builder(1)
+        .members([(1, "")])
+        .timing(timing())
+        .storage(Threaded(storage.clone()))
+        .cluster(group.hub.link(1))
+        .start(Journal::default())
+        .expect("it starts");
+    assert_eq!(outcome(replica.propose("1")), Ok(1));
+    storage.fail();
+    let lost = outcome(replica.propose("2"));
+    assert_eq!(lost, Err(ProposeError::Unknown));
+    let reason = until("it stops", || replica.stopped());
+    assert!(matches!(reason, StopReason::Storage(_)), "{reason}");
+}
+
+#[test]
 fn a_blocked_reader_of_the_answer_delays_nobody() {
     let group = Group::new(3);
     let leader = group.leader();
@@ -327,6 +363,7 @@ impl Cluster for Reentrant {
 
 #[test]
 fn no_lock_is_held_while_sending() {
+    let _bound = Bound::new();
     let (called, calls) = channel();
     let shared = Arc::new(Mutex::new(None));
     let cluster = Reentrant {
@@ -377,6 +414,7 @@ impl Cluster for Panicking {
 
 #[test]
 fn a_panic_while_sending_stops_the_replica_and_reaches_no_caller() {
+    let _bound = Bound::new();
     let (sent, messages) = channel();
     let (inbox, armed) = (Arc::new(Mutex::new(None)), Arc::new(AtomicBool::new(false)));
     let cluster = Panicking {

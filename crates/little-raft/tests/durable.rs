@@ -5,7 +5,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{Dir, Journal, members, outcome, timing, until};
+use common::{Bound, Dir, Journal, members, outcome, timing, until};
 use little_raft::{Builder, ProposeError, Replica, StartError, State};
 
 fn builder(id: u64, members: &[(u64, String)], dir: &Path) -> Builder<Journal> {
@@ -27,6 +27,7 @@ fn commands(replica: &Replica<Journal>) -> Vec<String> {
 
 #[test]
 fn three_durable_replicas_agree_and_remember() {
+    let _bound = Bound::new();
     let dir = Dir::new("agree");
     let members = members(3);
     let expected: Vec<String> = (0..50).map(|i| format!("command {i}")).collect();
@@ -48,6 +49,7 @@ fn three_durable_replicas_agree_and_remember() {
 
 #[test]
 fn a_snapshot_and_the_log_after_it_bring_everything_back() {
+    let _bound = Bound::new();
     let dir = Dir::new("snapshot");
     let members = members(1);
     let start = || {
@@ -91,6 +93,7 @@ fn flip_a_byte(path: &Path) {
 
 #[test]
 fn a_damaged_snapshot_is_passed_over_and_without_any_the_replica_refuses_to_start() {
+    let _bound = Bound::new();
     let dir = Dir::new("damaged-snapshot");
     let members = members(1);
     let start = || {
@@ -141,6 +144,7 @@ fn a_damaged_snapshot_is_passed_over_and_without_any_the_replica_refuses_to_star
 
 #[test]
 fn a_machine_that_panics_stops_its_replica_and_what_was_acknowledged_stays() {
+    let _bound = Bound::new();
     let dir = Dir::new("panic");
     let members = members(1);
     let replica = start(1, &members, &dir.0);
@@ -169,6 +173,7 @@ fn a_machine_that_panics_stops_its_replica_and_what_was_acknowledged_stays() {
 
 #[test]
 fn a_directory_in_use_and_a_port_in_use_are_refused_with_a_reason() {
+    let _bound = Bound::new();
     let dir = Dir::new("refused");
     let members = members(1);
     let first = start(1, &members, &dir.0);
@@ -186,6 +191,7 @@ fn a_directory_in_use_and_a_port_in_use_are_refused_with_a_reason() {
 
 #[test]
 fn the_leader_dies_and_the_others_go_on() {
+    let _bound = Bound::new();
     let dir = Dir::new("failover");
     let members = members(3);
     let mut group: Vec<_> = (1..=3)

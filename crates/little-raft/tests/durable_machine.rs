@@ -6,7 +6,7 @@ mod common;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
 
-use common::{outcome, timing, until};
+use common::{Bound, outcome, timing, until};
 use little_raft::{
     Entry, LibraryState, MemoryCluster, MemoryStorage, Position, Replica, State, StateMachine,
     Storage,
@@ -62,6 +62,7 @@ impl StateMachine for Counter {
 
 #[test]
 fn a_durable_machine_applies_nothing_twice_and_feeds_stragglers() {
+    let _bound = Bound::new();
     let hub = MemoryCluster::new();
     let logs = [(); 3].map(|()| MemoryStorage::new());
     let disks = [(); 3].map(|()| Disk::default());

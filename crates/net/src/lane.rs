@@ -281,3 +281,30 @@ fn write_now(link: Option<&TcpStream>, bytes: &[u8]) -> Result<usize, Errno> {
         outcome => outcome,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(bytes: usize, pipelined: bool) -> Frame {
+        Frame {
+            bytes: Bytes::from(vec![0; bytes]),
+            pipelined,
+        }
+    }
+
+    /// One append lost from the middle of a pipeline costs the peer all behind it: then better none of them is sent.
+    #[test]
+    fn at_the_bound_all_appends_go_and_the_rest_stays() {
+        let lane = Lane::new(ReplicaId(2), Stream::Messages, String::new(), 1000);
+        let lane = lane.expect("a waker can be made");
+        assert_eq!(lane.send(frame(400, true)), 0);
+        assert_eq!(lane.send(frame(100, false)), 0);
+        assert_eq!(lane.send(frame(400, true)), 0);
+        assert_eq!(lane.send(frame(400, true)), 3);
+        assert!(lane.state().orders.lost, "the peer is to be reported");
+        let left: Vec<usize> = lane.state().queue.iter().map(|it| it.bytes.len()).collect();
+        assert_eq!(left, [100]);
+        assert_eq!(lane.send(frame(400, true)), 0, "there is room again");
+    }
+}

@@ -100,6 +100,25 @@ fn garbage_instead_of_a_greeting_ends_the_connection() {
 }
 
 #[test]
+fn a_greeting_of_impossible_length_and_one_with_a_flipped_byte_are_refused() {
+    let mut long = greeting(1, CLUSTER, 1, 2);
+    long[6..8].copy_from_slice(&60_000_u16.to_le_bytes());
+    let mut flipped = greeting(1, CLUSTER, 1, 2);
+    flipped[30] ^= 1;
+    for (bytes, text) in [
+        (long, "not a Little Raft greeting"),
+        (flipped, "checksum mismatch in the handshake"),
+    ] {
+        let host = host();
+        let mut stream = TcpStream::connect(&host.0.address).unwrap();
+        stream.write_all(&bytes).unwrap();
+        ends(stream);
+        host.0.ear.wait_refusal(text);
+        still_works(&host);
+    }
+}
+
+#[test]
 fn faulty_frames_end_their_connection_only() {
     let message = read(1, 2, 5).to_bytes();
     let mut flipped = frame(&message);
@@ -159,8 +178,8 @@ fn dripping_bytes_time_out() {
         (greeted(&host.0), frame(&[0; 500])),
         (greeted(&host.0), frame(&[0; 500_000])),
     ] {
-        // At this pace it would take seconds; the write fails once the other side has closed.
-        let all = bytes.chunks(1).try_for_each(|byte| {
+        // For ten seconds at most; the write fails once the other side has closed.
+        let all = bytes.chunks(1).take(500).try_for_each(|byte| {
             std::thread::sleep(Duration::from_millis(20));
             stream.write_all(byte)
         });
@@ -173,6 +192,8 @@ fn dripping_bytes_time_out() {
 fn many_silent_connections_do_not_keep_a_peer_out() {
     let two = listen_with(Options {
         max_handshakes: 4,
+        // Not what ends them here.
+        handshake_timeout: Duration::from_secs(60),
         ..Options::default()
     });
     let three = listen();

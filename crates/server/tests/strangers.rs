@@ -25,6 +25,8 @@ use three::Three;
 use tonic::{Code, Status};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// So that no election is held because the machine is busy.
+const UNHURRIED: [&str; 1] = ["--election-timeout=2000"];
 
 /// A greeting as a newer or older replica might send it, cut off, and what else comes to ports.
 fn garbage() -> Vec<Vec<u8>> {
@@ -55,8 +57,8 @@ async fn ends_well(three: &mut Three, writer: Writer) {
 #[test]
 fn garbage_on_both_ports_changes_nothing() {
     block_on(async {
-        let mut three = Three::start(&[]).await;
-        let writer = three.write(4);
+        let mut three = Three::start(&UNHURRIED).await;
+        let writer = three.write_patiently(4);
         three.more(&writer, 20).await;
         let before = term(&three).await;
         let mut open = Vec::new();
@@ -98,8 +100,8 @@ fn garbage_on_both_ports_changes_nothing() {
 #[test]
 fn a_replica_of_another_cluster_is_turned_away_by_name() {
     block_on(async {
-        let mut three = Three::start(&[]).await;
-        let writer = three.write(4);
+        let mut three = Three::start(&UNHURRIED).await;
+        let writer = three.write_patiently(4);
         let before = term(&three).await;
         let folder = Folder::new();
         let own = format!("http://127.0.0.1:{}", free_port());

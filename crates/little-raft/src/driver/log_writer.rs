@@ -86,3 +86,75 @@ impl LogWriter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use little_raft_core::HardState;
+
+    use super::*;
+    use crate::storage::{Founding, LogReader, Opened, SnapshotFiles, Space};
+
+    /// A disk with room or without.
+    #[derive(Clone, Default)]
+    struct Narrow {
+        full: Arc<AtomicBool>,
+        written: Arc<Mutex<Vec<u64>>>,
+    }
+
+    impl Storage for Narrow {
+        fn open(&mut self, _: &Founding) -> Result<Opened, StorageError> {
+            Err(StorageError::fatal("never opened"))
+        }
+        fn append(&mut self, writes: &[Write]) -> Result<Space, StorageError> {
+            if self.full.load(Ordering::SeqCst) {
+                return Err(StorageError::no_space("not a byte"));
+            }
+            let mut written = self.written.lock().expect("no panic");
+            written.extend(writes.iter().map(|write| write.number));
+            Ok(Space { low: false })
+        }
+        fn reader(&self) -> Arc<dyn LogReader> {
+            unreachable!("only written to")
+        }
+        fn snapshots(&self) -> Arc<dyn SnapshotFiles> {
+            unreachable!("only written to")
+        }
+    }
+
+    fn write(number: u64) -> Write {
+        Write {
+            number,
+            hard_state: HardState::default(),
+            base: None,
+            entries: Vec::new(),
+        }
+    }
+
+    /// Nothing of it was written, so that it may be tried again (rule 2 is about what failed half-way).
+    #[test]
+    fn what_finds_no_room_is_written_later_and_in_order() {
+        let disk = Narrow::default();
+        let mut log = LogWriter::new(Box::new(disk.clone()));
+        disk.full.store(true, Ordering::SeqCst);
+        for number in [1, 2] {
+            let outcome = log
+                .run(vec![write(number)])
+                .expect("a full disk is no failure");
+            assert!(outcome.retry);
+            let flushed = |input: &Input| matches!(input, Input::Flushed { .. });
+            assert!(!outcome.inputs().any(|input| flushed(&input)));
+        }
+        disk.full.store(false, Ordering::SeqCst);
+        let outcome = log.run(vec![write(3)]).expect("there is room");
+        assert!(!outcome.retry);
+        let inputs: Vec<Input> = outcome.inputs().collect();
+        assert_eq!(
+            inputs,
+            [Input::Flushed { write: 3 }, Input::Accepting(true)]
+        );
+        assert_eq!(*disk.written.lock().expect("no panic"), [1, 2, 3]);
+    }
+}

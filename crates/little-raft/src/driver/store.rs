@@ -126,3 +126,57 @@ impl Store {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use little_raft_core::{Base, Position};
+
+    use super::super::pieces::Trailer;
+    use super::*;
+    use crate::memory::MemoryStorage;
+    use crate::storage::Storage;
+
+    fn send(store: &mut Store, transfer: u64, data: &[u8]) -> PieceOutcome {
+        let (first, second) = data.split_at(data.len() / 2);
+        let mut outcome = PieceOutcome::Failed;
+        for (offset, part, done) in [(0, first, false), (first.len() as u64, second, true)] {
+            let piece = message::Snapshot {
+                transfer,
+                base: Base {
+                    position: Position::new(5, 1),
+                    ..Base::default()
+                },
+                offset,
+                data: Bytes::copy_from_slice(part),
+                done,
+            };
+            let from = ReplicaId(2);
+            let input = store.run(StoreWork::Piece(ReceivedPiece { from, piece }));
+            let Input::PieceStored { outcome: next, .. } = input else {
+                panic!("a piece was stored, not {input:?}");
+            };
+            outcome = next;
+        }
+        outcome
+    }
+
+    #[test]
+    fn a_received_snapshot_is_whole_or_not_there() {
+        let storage = MemoryStorage::new();
+        let mut store = Store::new(storage.reader(), storage.snapshots());
+        let mut whole = Vec::new();
+        Trailer::write(&mut b"a state".to_vec(), &mut whole).expect("memory takes it");
+        let at = Position::new(5, 1);
+        for (transfer, place) in (1..).zip(0..whole.len()) {
+            let mut bad = whole.clone();
+            bad[place] ^= 1;
+            let outcome = send(&mut store, transfer, &bad);
+            assert_eq!(outcome, PieceOutcome::Failed, "byte {place}");
+            assert!(storage.snapshots().open(at).is_err(), "byte {place}");
+        }
+        let outcome = send(&mut store, 100, &whole);
+        assert!(matches!(outcome, PieceOutcome::Complete(base) if base.position == at));
+        storage.snapshots().open(at).expect("it is there");
+    }
+}

@@ -300,6 +300,11 @@ mod tests {
         (ticket, pending)
     }
 
+    fn ended(pending: Pending<u8, ProposeError>) -> Result<u8, ProposeError> {
+        let ended = pending.wait_timeout(std::time::Duration::from_secs(20));
+        ended.unwrap_or_else(|_| panic!("it has not ended"))
+    }
+
     fn learn(waits: &mut Proposals<u8>, ticket: u64, position: Position) {
         let proposal = waits.answered(ticket).expect("it is open");
         let mut endings = Vec::new();
@@ -337,11 +342,11 @@ mod tests {
         assert!(endings.is_empty());
         learn(&mut waits, late, second);
         apply(&mut waits, keep, vec![(first, 7), (second, 8)], 2);
-        assert_eq!(in_flight.wait(), Ok(8));
+        assert_eq!(ended(in_flight), Ok(8));
         learn(&mut waits, other, Position::new(1, 1));
-        assert_eq!(replaced.wait(), Err(ProposeError::NotApplied));
+        assert_eq!(ended(replaced), Err(ProposeError::NotApplied));
         learn(&mut waits, mine, first);
-        assert_eq!(answered.wait(), Ok(7));
+        assert_eq!(ended(answered), Ok(7));
     }
 
     #[test]
@@ -356,8 +361,8 @@ mod tests {
         endings
             .into_iter()
             .for_each(|(answer, outcome)| answer.send(outcome));
-        assert_eq!(covered.wait(), Err(ProposeError::Unknown));
-        assert_eq!(expired.wait(), Err(ProposeError::Unknown));
+        assert_eq!(ended(covered), Err(ProposeError::Unknown));
+        assert_eq!(ended(expired), Err(ProposeError::Unknown));
         assert_eq!(waits.open(), 0);
     }
 
@@ -385,11 +390,11 @@ mod tests {
             .for_each(|(answer, outcome)| answer.send(outcome));
         let own = pendings.pop().expect("four were made");
         let behind = pendings.pop().expect("four were made");
-        assert_eq!(behind.wait(), Err(ProposeError::NotApplied));
+        assert_eq!(ended(behind), Err(ProposeError::NotApplied));
         assert!(!own.is_ready(), "the new leader's own may commit");
         let (ticket, late) = forwarded(&mut waits);
         learn(&mut waits, ticket, Position::new(4, 1));
-        assert_eq!(late.wait(), Err(ProposeError::NotApplied));
+        assert_eq!(ended(late), Err(ProposeError::NotApplied));
     }
 
     #[test]
@@ -402,6 +407,23 @@ mod tests {
         endings
             .into_iter()
             .for_each(|(answer, outcome)| answer.send(outcome));
-        assert_eq!(behind.wait(), Err(ProposeError::NotApplied));
+        assert_eq!(ended(behind), Err(ProposeError::NotApplied));
+    }
+
+    #[test]
+    fn responses_are_kept_up_to_a_bound_and_then_unknown() {
+        let mut waits = Proposals::new(0);
+        let (ticket, open) = forwarded(&mut waits);
+        let (each, mut index) = (10_000, 0);
+        while index < 2 * KEPT_COUNT_MAX as u64 {
+            let keep = waits.keep_for();
+            let kept = (index + 1..=index + each).map(|at| (Position::new(at, 1), 7));
+            index += each;
+            waits.hand_over(Position::new(index, 1), &mut Vec::new());
+            apply(&mut waits, keep, kept.collect(), index);
+            assert!(waits.kept.len() <= KEPT_COUNT_MAX, "{}", waits.kept.len());
+        }
+        learn(&mut waits, ticket, Position::new(1, 1));
+        assert_eq!(ended(open), Err(ProposeError::Unknown));
     }
 }

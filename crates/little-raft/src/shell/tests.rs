@@ -10,12 +10,12 @@ use std::{io, thread};
 
 use little_raft_core::message::{Append, Body, Stamp};
 use little_raft_core::{
-    Config, Identity, Input, Member, Membership, Message, Now, Position, ReplicaId, Restored,
-    State, Timing,
+    Apply, Base, Config, Entry, EntryKind, Identity, Input, Member, Membership, Message, Now,
+    Position, ReplicaId, Restored, State, Timing,
 };
 
 use super::*;
-use crate::driver::{ApplierConfig, Engine, EngineConfig, Proposal};
+use crate::driver::{ApplierConfig, Batch, Effects, Engine, EngineConfig, Proposal};
 use crate::memory::MemoryStorage;
 use crate::pending::Answer;
 use crate::storage::Storage;
@@ -34,7 +34,13 @@ impl StateMachine for Nothing {
     }
 }
 
+/// At most one read may be open.
 fn engine(election: Duration) -> Engine<Nothing> {
+    engine_of(election, 0)
+}
+
+/// With so many entries in its log, all of them applied.
+fn engine_of(election: Duration, applied: u64) -> Engine<Nothing> {
     let founders: Vec<Member> = (1..=3).map(|id| Member::voter(id, "")).collect();
     let identity = Identity {
         cluster: 1,
@@ -50,15 +56,33 @@ fn engine(election: Duration) -> Engine<Nothing> {
     };
     let mut restored = Restored::default();
     restored.base.membership = Membership::founders(founders);
+    if applied > 0 {
+        let entries = (1..=applied).map(|index| entry(Position::new(index, 1)));
+        restored.tail = entries.collect();
+        restored.terms = vec![Position::new(1, 1)];
+        restored.last = applied;
+        (restored.hard_state.term, restored.hard_state.committed) = (1, applied);
+    }
     let limits = EngineConfig {
         parked_count_max: 0,
+        reads_count_max: 1,
         ..EngineConfig::default()
     };
     let now = Now {
         monotonic: timer::monotonic(),
         wall: 0,
     };
-    Engine::new(config, limits, restored, 0, [], now).expect("it is sound")
+    Engine::new(config, limits, restored, applied, [], now).expect("it is sound")
+}
+
+fn entry(position: Position) -> Entry {
+    Entry {
+        position,
+        kind: EntryKind::Command,
+        time: 0,
+        checksum: crc32c::crc32c(b"what was proposed"),
+        payload: bytes::Bytes::from_static(b"what was proposed"),
+    }
 }
 
 fn shell(election: Duration) -> Arc<Shell<Nothing>> {
@@ -131,7 +155,8 @@ fn a_full_queue_refuses_callers_but_not_our_own_completions() {
     }
     let (answer, pending) = Answer::new();
     shell.input(Event::Propose(Proposal::new(bytes::Bytes::new(), answer)));
-    assert_eq!(pending.wait(), Err(ProposeError::Busy));
+    let ended = pending.wait_timeout(Duration::from_secs(20));
+    assert_eq!(ended.expect("it has ended"), Err(ProposeError::Busy));
     let own = shell.core.push_own(Event::Wake);
     assert!(matches!(own, Pushed::Queued));
     shell.core.put_down(core);
@@ -149,6 +174,12 @@ fn due_deadlines_come_after_the_queued_input() {
     core.step_all();
     assert_eq!(core.engine.raft().state(), State::Follower);
     assert_eq!(core.engine.raft().leader(), Some(ReplicaId(2)));
+    let now = Now {
+        monotonic: timer::monotonic(),
+        wall: 0,
+    };
+    let asked = |message: &Message| matches!(message.body, Body::Vote(_));
+    assert!(!core.engine.effects(now).messages.iter().any(asked));
 
     let mut core = Core::new(engine(Duration::from_millis(20)), None);
     thread::sleep(Duration::from_millis(50));
@@ -160,23 +191,140 @@ fn due_deadlines_come_after_the_queued_input() {
     assert_eq!(core.engine.raft().state(), State::PreCandidate);
 }
 
-/// What comes late must not be taken for early.
+/// What comes late must not be taken for early. A read waits for a leader from when it
+/// was looked at.
 #[test]
 fn the_clock_is_read_when_inputs_are_taken() {
-    let election = Duration::from_secs(60);
-    let mut core = Core::new(engine(election), None);
+    let mut core = Core::new(engine(Duration::from_secs(60)), None);
     thread::sleep(Duration::from_millis(20));
     let before = timer::monotonic();
-    core.batch
-        .push_back(Event::Core(Input::Message(heartbeat())));
+    let (sender, _failed) = channel();
+    core.batch.push_back(Event::Read(Box::new(Fails(sender))));
     core.step_all();
-    let least = before + election.as_nanos() as u64;
-    let deadline = core.engine.deadline();
-    assert!(
-        deadline >= least,
-        "the heartbeat came {} ns ago",
-        least - deadline
+    let waits = EngineConfig::default().proposal_timeout;
+    assert!(core.engine.deadline() >= before + waits.as_nanos() as u64);
+}
+
+/// Others' input must not keep a replica from its own deadlines for good.
+#[test]
+fn due_deadlines_do_not_wait_for_ever() {
+    let mut core = Core::new(engine(Duration::from_millis(20)), None);
+    thread::sleep(Duration::from_millis(50));
+    let waited = (0..1_000).find(|_| {
+        core.more_waits = true;
+        core.step_all();
+        core.engine.raft().state() == State::PreCandidate
+    });
+    assert!(waited.is_some(), "more waits, and it never campaigns");
+}
+
+/// Rule 9: the leader may have appended it. Only its proposer may try it again.
+#[test]
+fn a_forward_without_an_answer_is_unknown_and_not_sent_again() {
+    let forwards = |effects: &Effects<Nothing>| {
+        let mut messages = effects.messages.iter();
+        messages.any(|message| matches!(message.body, Body::Forward(_)))
+    };
+    let mut engine = engine(Duration::from_secs(60));
+    let now = Now {
+        monotonic: timer::monotonic(),
+        wall: 0,
+    };
+    engine.step(now, Event::Core(Input::Message(heartbeat())));
+    let (answer, pending) = Answer::new();
+    let proposal = Proposal::new(bytes::Bytes::new(), answer);
+    engine.step(now, Event::Propose(proposal));
+    assert!(forwards(&engine.effects(now)));
+    let other = Message {
+        from: ReplicaId(3),
+        from_incarnation: 3,
+        term: 2,
+        ..heartbeat()
+    };
+    engine.step(now, Event::Core(Input::Message(other)));
+    let effects = engine.effects(now);
+    assert!(!forwards(&effects), "it may be applied twice");
+    for (answer, outcome) in effects.endings.drain(..) {
+        answer.send(outcome);
+    }
+    let ended = pending.wait_timeout(Duration::from_secs(20));
+    assert_eq!(ended.expect("it has ended"), Err(ProposeError::Unknown));
+}
+
+/// A read that only tells how it failed.
+struct Fails(Sender<ReadError>);
+
+impl ReadTask<Nothing> for Fails {
+    fn run(self: Box<Self>, _: &Nothing, _: u64) {}
+    fn fail(self: Box<Self>, error: ReadError) {
+        let _ = self.0.send(error);
+    }
+}
+
+#[test]
+fn reads_beyond_the_bound_are_refused() {
+    let shell = shell(Duration::from_secs(60));
+    let (sender, failed) = channel();
+    for _ in 0..2 {
+        shell.input(Event::Read(Box::new(Fails(sender.clone()))));
+    }
+    assert_eq!(failed.try_iter().collect::<Vec<_>>(), [ReadError::Busy]);
+    shell.stop();
+    assert_eq!(failed.try_iter().collect::<Vec<_>>(), [ReadError::Stopped]);
+}
+
+/// Rule 10: if the newer turns out damaged, the older and the log serve.
+#[test]
+fn the_log_is_kept_from_the_older_of_two_snapshots_on() {
+    let mut engine = engine_of(Duration::from_secs(60), 20);
+    let now = Now {
+        monotonic: timer::monotonic(),
+        wall: 0,
+    };
+    let mut saved = |index| {
+        let base = Base {
+            position: Position::new(index, 1),
+            membership: engine.membership().clone(),
+        };
+        engine.step(now, Event::Saved(Some(base)));
+        let base = engine.effects(now).write.take()?.base?;
+        Some(base.position.index)
+    };
+    assert_eq!(saved(8), None, "one alone is not enough");
+    assert_eq!(saved(12), Some(8));
+    assert_eq!(saved(20), Some(12));
+}
+
+/// It was proposed with one checksum, and is another command by now: that it is applied nowhere is all that helps.
+#[test]
+fn a_command_that_rotted_in_the_log_is_not_applied() {
+    let storage = MemoryStorage::new();
+    let limits = ApplierConfig {
+        snapshot_entries: u64::MAX,
+        snapshot_bytes: usize::MAX,
+    };
+    let membership = engine(Duration::from_secs(60)).membership().clone();
+    let mut applier = Applier::new(
+        Nothing,
+        Position::default(),
+        membership,
+        limits,
+        storage.reader(),
+        storage.snapshots(),
     );
+    let rotten = Entry {
+        payload: bytes::Bytes::from_static(b"what was propose!"),
+        ..entry(Position::new(1, 1))
+    };
+    let work = ApplyWork::Batch(Batch {
+        apply: Apply::Entries(vec![rotten]),
+        waiters: VecDeque::new(),
+        keep: None,
+    });
+    let ended = applier.run(work).map(|_| ()).expect_err("it is refused");
+    assert!(matches!(ended, StopReason::Storage(_)), "{ended}");
+    let text = ended.to_string();
+    assert!(text.contains("at 1@1 is not what was proposed"), "{text}");
 }
 
 fn heartbeat() -> Message {

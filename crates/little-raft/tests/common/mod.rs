@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -102,11 +103,31 @@ pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// While it lives, the test may run; a test that hangs (in a `stop` that never returns, say) says so and ends.
+pub struct Bound(Option<Sender<()>>);
+
+impl Bound {
+    pub fn new() -> Self {
+        const LIMIT: Duration = Duration::from_secs(120);
+        let (alive, ended) = channel::<()>();
+        let test = thread::current().name().unwrap_or("a test").to_owned();
+        thread::spawn(move || {
+            if ended.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("it hangs: {test} has not ended after {LIMIT:?}");
+                std::process::exit(101);
+            }
+        });
+        Self(Some(alive))
+    }
+}
+
 /// A group in memory, whose members can be stopped and started again.
 pub struct Group {
     pub hub: MemoryCluster,
     pub storages: Vec<MemoryStorage>,
     pub replicas: Vec<Option<Replica<Journal>>>,
+    /// The last to be dropped.
+    _bound: Bound,
 }
 
 impl Group {
@@ -119,6 +140,7 @@ impl Group {
             hub: MemoryCluster::new(),
             storages: (0..count).map(|_| MemoryStorage::new()).collect(),
             replicas: (0..count).map(|_| None).collect(),
+            _bound: Bound::new(),
         };
         for id in 1..=count {
             group.start_with(id, Journal::default(), &adjust);

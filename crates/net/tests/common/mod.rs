@@ -2,7 +2,9 @@
 #![allow(dead_code, missing_docs)] // each test file uses its part
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -102,10 +104,30 @@ pub fn peers<const N: usize>(peers: [(u64, &str); N]) -> BTreeMap<ReplicaId, Str
     peers.into_iter().map(own).collect()
 }
 
+/// While it lives, the test may run; a test that hangs (in a `stop` that never returns, say) says so and ends.
+pub struct Bound(Option<Sender<()>>);
+
+impl Bound {
+    pub fn new() -> Self {
+        const LIMIT: Duration = Duration::from_secs(120);
+        let (alive, ended) = channel::<()>();
+        let test = thread::current().name().unwrap_or("a test").to_owned();
+        thread::spawn(move || {
+            if ended.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("it hangs: {test} has not ended after {LIMIT:?}");
+                std::process::exit(101);
+            }
+        });
+        Self(Some(alive))
+    }
+}
+
 pub struct End {
     pub tcp: Tcp,
     pub ear: Arc<Ear>,
     pub address: String,
+    /// The last to be dropped.
+    _bound: Bound,
 }
 
 pub fn start(listener: Listener, hello: Hello, peers: BTreeMap<ReplicaId, String>) -> End {
@@ -113,7 +135,12 @@ pub fn start(listener: Listener, hello: Hello, peers: BTreeMap<ReplicaId, String
     let address = address(&listener);
     let handler: Arc<dyn Handler> = ear.clone();
     let tcp = listener.start(hello, peers, handler).unwrap();
-    End { tcp, ear, address }
+    End {
+        tcp,
+        ear,
+        address,
+        _bound: Bound::new(),
+    }
 }
 
 /// Replicas 1 and 2, who know each other.

@@ -25,7 +25,7 @@ use replicas::{COUNT, Replicas, State};
 use screen::{Screen, bold, dim};
 use tour::{Figures, Tour};
 use watch::Stage;
-use writer::{Pace, Writer};
+use writer::{Pace, SHORT_PATIENCE, Writer};
 
 /// Plays a story on three replicas.
 #[derive(Args, Clone, Debug)]
@@ -45,6 +45,7 @@ pub struct DemoArgs {
 const GENTLE: Pace = Pace {
     lanes: 4,
     pause: Duration::from_millis(20),
+    patience: SHORT_PATIENCE,
 };
 
 /// Plays it.

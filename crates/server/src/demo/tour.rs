@@ -10,7 +10,7 @@ use super::replicas::{COUNT, State};
 use super::screen::{bold, dim};
 use super::watch::Stage;
 use super::words::{count, last_words, ms};
-use super::writer::{Pace, Writer};
+use super::writer::{Pace, SHORT_PATIENCE, Writer};
 use crate::proto::mvccpb::KeyValue;
 
 /// What can take long on a slow machine still ends.
@@ -97,6 +97,7 @@ impl Tour {
         let pace = Pace {
             lanes: LANES,
             pause: Duration::ZERO,
+            patience: SHORT_PATIENCE,
         };
         let writer = Writer::start(&self.stage.clients, &self.write_prefix(), pace);
         *self.stage.writer() = Some(writer);

@@ -11,9 +11,9 @@ use super::client::{Client, Outcome};
 use super::ledger::{Ledger, value_of};
 use super::replicas::COUNT;
 
-/// An attempt is given up after this: its replica may be dead, or its leader.
-const FIRST_PATIENCE: Duration = Duration::from_millis(300);
-/// A slow machine gets more, up to this.
+/// When to give up an attempt where replicas and their leaders die.
+pub const SHORT_PATIENCE: Duration = Duration::from_millis(300);
+/// A slow machine gets up to this.
 const LAST_PATIENCE: Duration = Duration::from_secs(5);
 /// A lane moves on after so many writes, so that a replica that is back gets its share.
 const STAY: u64 = 50;
@@ -27,6 +27,8 @@ pub struct Pace {
     pub lanes: usize,
     /// How long a lane rests after each.
     pub pause: Duration,
+    /// An attempt is given up after this; a slow machine gets more.
+    pub patience: Duration,
 }
 
 /// Writes until it is stopped. Every write has a key of its own and is tried once: what fails is recorded, not
@@ -42,6 +44,7 @@ struct Shared {
     clients: Vec<Client>,
     prefix: String,
     pause: Duration,
+    patience: Duration,
     next: AtomicU64,
     stopping: AtomicBool,
     record: Mutex<Record>,
@@ -69,6 +72,7 @@ impl Writer {
             clients: clients.to_vec(),
             prefix: prefix.into(),
             pause: pace.pause,
+            patience: pace.patience,
             next: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             record: Mutex::default(),
@@ -137,7 +141,7 @@ impl Shared {
 
 /// One lane: one write after the other, at another replica after each failure.
 async fn write(shared: Arc<Shared>, mut at: usize) {
-    let (mut patience, mut stayed) = (FIRST_PATIENCE, 0_u64);
+    let (mut patience, mut stayed) = (shared.patience, 0_u64);
     while !shared.stopping.load(Ordering::Relaxed) {
         let number = shared.next.fetch_add(1, Ordering::Relaxed);
         let key = format!("{}{number:08}", shared.prefix);
@@ -147,7 +151,7 @@ async fn write(shared: Arc<Shared>, mut at: usize) {
             .await;
         shared.note(key, at, begun, outcome);
         if let Outcome::Acknowledged { .. } = outcome {
-            patience = FIRST_PATIENCE;
+            patience = shared.patience;
             stayed += 1;
             if stayed.is_multiple_of(STAY) {
                 at = (at + 1) % shared.clients.len();
@@ -158,7 +162,7 @@ async fn write(shared: Arc<Shared>, mut at: usize) {
             continue;
         }
         if let Outcome::Unknown { timed_out: true } = outcome {
-            patience = (patience * 2).min(LAST_PATIENCE);
+            patience = (patience * 2).min(LAST_PATIENCE.max(shared.patience));
         }
         at = (at + 1) % shared.clients.len();
         tokio::time::sleep(AFTER_FAILURE).await;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use little_raft_server::demo::client::Client;
 use little_raft_server::demo::ledger::Ledger;
 use little_raft_server::demo::replicas::{COUNT, Replicas, State};
-use little_raft_server::demo::writer::{Pace, Writer};
+use little_raft_server::demo::writer::{Pace, SHORT_PATIENCE, Writer};
 use little_raft_server::proto::etcdserverpb::StatusResponse;
 use tonic::transport::Channel;
 
@@ -76,9 +76,23 @@ impl Three {
         endpoint.connect().await.expect("it listens")
     }
 
+    /// Gives attempts up soon: replicas are going to die.
     pub fn write(&self, lanes: usize) -> Writer {
-        let pause = Duration::ZERO;
-        Writer::start(&self.clients, PREFIX, Pace { lanes, pause })
+        self.write_with(lanes, SHORT_PATIENCE)
+    }
+
+    /// Gives none up that can end at all.
+    pub fn write_patiently(&self, lanes: usize) -> Writer {
+        self.write_with(lanes, TIMEOUT)
+    }
+
+    fn write_with(&self, lanes: usize, patience: Duration) -> Writer {
+        let pace = Pace {
+            lanes,
+            pause: Duration::ZERO,
+            patience,
+        };
+        Writer::start(&self.clients, PREFIX, pace)
     }
 
     /// Waits for an acknowledged write that began after `since`.
