@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Dir, Group, Journal, members, outcome, timing, until};
 use little_raft::{
@@ -208,4 +208,23 @@ fn leadership_returns_to_the_preferred_and_timing_is_one_for_all() {
     let change = MemberChange::new().set_timing(slow);
     let changed = outcome(group.at(other).change_members(change)).expect("it is changed");
     assert_eq!(changed.timing, Some(slow));
+}
+
+#[test]
+fn a_leader_that_stops_hands_over_first() {
+    let slow = little_raft::Timing {
+        heartbeat: Duration::from_millis(100),
+        election: Duration::from_secs(8),
+    };
+    let mut group = Group::new(3);
+    let change = MemberChange::new().set_timing(slow);
+    let leader = group.leader();
+    outcome(group.at(leader).change_members(change)).expect("it is changed");
+    let begun = Instant::now();
+    group.kill(leader);
+    let successor = group.leader();
+    assert_ne!(successor, leader);
+    outcome(group.at(successor).propose("on")).expect("it leads");
+    let took = begun.elapsed();
+    assert!(took < slow.election, "an election takes as long: {took:?}");
 }

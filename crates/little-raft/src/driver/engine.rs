@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use little_raft_core::{
     Apply, Base, Config, ConfigError, Event as Observed, Input, Membership, Message, Now, Outputs,
-    Position, Raft, Refusal, ReplicaId, Restored, SendPiece, SendSnapshot, State, Write,
+    Position, Raft, Refusal, ReplicaId, Restored, SendPiece, SendSnapshot, State, Timing, Write,
 };
 
 use super::applier::{Applied, ApplyWork, Batch};
@@ -555,6 +555,8 @@ pub struct Progress {
     pub committed: u64,
     /// When the group was last heard, on the monotonic clock.
     pub contact: u64,
+    /// The timeouts.
+    pub timing: Timing,
 }
 
 impl<M: StateMachine> Engine<M> {
@@ -568,6 +570,7 @@ impl<M: StateMachine> Engine<M> {
             durable: self.raft.durable(),
             committed: self.raft.committed(),
             contact: self.raft.contact(),
+            timing: self.raft.config().timing,
         }
     }
 

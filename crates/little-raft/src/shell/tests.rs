@@ -234,7 +234,7 @@ fn a_forward_without_an_answer_is_unknown_and_not_sent_again() {
     let (answer, pending) = Answer::new();
     let proposal = Proposal::new(bytes::Bytes::new(), answer);
     engine.step(now, Event::Propose(proposal));
-    assert!(forwards(&engine.effects(now)));
+    assert!(forwards(engine.effects(now)));
     let other = Message {
         from: ReplicaId(3),
         from_incarnation: 3,
@@ -243,7 +243,7 @@ fn a_forward_without_an_answer_is_unknown_and_not_sent_again() {
     };
     engine.step(now, Event::Core(Input::Message(other)));
     let effects = engine.effects(now);
-    assert!(!forwards(&effects), "it may be applied twice");
+    assert!(!forwards(effects), "it may be applied twice");
     for (answer, outcome) in effects.endings.drain(..) {
         answer.send(outcome);
     }
