@@ -111,6 +111,7 @@ fn shell(election: Duration) -> Arc<Shell<Nothing>> {
         applier,
         snapshots,
         piece_bytes: 1,
+        snapshot_rate: None,
         board,
     })
 }
