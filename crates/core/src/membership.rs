@@ -18,7 +18,7 @@ use crate::raft::Own;
 use crate::replication::Leading;
 use crate::{
     Change, ChangeError, Codec, Entry, EntryKind, Event, Member, Membership, Position, ReplicaId,
-    Role, Timing,
+    Role,
 };
 
 impl Membership {
@@ -361,15 +361,17 @@ impl Own {
 
     pub(crate) fn append_membership(&mut self, entry: &Entry) {
         if let Some(membership) = entry.membership() {
-            self.adopt_timing(membership.timing);
-            self.mail.know(&membership);
+            self.meet(&membership);
             self.members.append(entry.position.index, membership);
         }
     }
 
-    /// The group has agreed on a timing, if it is another than before; what a replica is told later goes before it.
-    fn adopt_timing(&mut self, timing: Option<Timing>) {
-        if let Some(timing) = timing.filter(|_| timing != self.members.newest().timing) {
+    /// A membership is about to be in force: it says whose directories are whose, and what timing all have agreed on, if
+    /// it is another than before. What a replica alone is told later goes before that.
+    pub(crate) fn meet(&mut self, membership: &Membership) {
+        self.mail.know(membership);
+        let is_news = membership.timing != self.members.newest().timing;
+        if let Some(timing) = membership.timing.filter(|_| is_news) {
             self.config.timing = timing;
         }
     }

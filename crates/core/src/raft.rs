@@ -130,7 +130,9 @@ impl Raft {
             log: Log::new(restored),
             config,
         };
-        own.mail.know(own.members.newest());
+        let founded = own.members.newest().clone();
+        own.mail.know(&founded);
+        own.config.timing = founded.timing.unwrap_or(own.config.timing);
         for entry in memberships {
             own.append_membership(&entry);
         }
