@@ -55,6 +55,17 @@ impl Raft {
         self.own.contact
     }
 
+    /// To where all followers have the log that were in contact within an election timeout; none, unless this replica
+    /// leads such.
+    pub fn slowest_follower(&self) -> Option<u64> {
+        let Part::Leader(leading) = &self.part else {
+            return None;
+        };
+        let reached = leading.progress.values();
+        let reached = reached.filter(|peer| peer.is_caught_up(&self.own, 0));
+        reached.map(|peer| peer.matched).min()
+    }
+
     /// All up to this index is committed.
     pub fn committed(&self) -> u64 {
         self.own.hard.committed
