@@ -248,6 +248,16 @@ impl Leading {
             return Err(ChangeError::UnderWay);
         }
         let next = own.members.newest().changed(changes)?;
+        let is_there = |id| {
+            self.progress
+                .get(&id)
+                .is_some_and(|it| it.is_caught_up(own, 0))
+        };
+        let is_there = |id| id == own.config.id || is_there(id);
+        // Or the joint membership could never be left.
+        if next.is_joint() && !next.left_joint().has_quorum(is_there) {
+            return Err(ChangeError::NoQuorum);
+        }
         Ok(self.enter_membership(own, &next))
     }
 
