@@ -254,6 +254,7 @@ codec_enum! {
     ChangeError as "change error" {
         UnderWay = 0, Unknown(id) = 1, Known(id) = 2, AddressInUse { address, by } = 3, NoVoters = 4,
         Lags(id, entries) = 5, Timing(timing) = 6, Unreadable = 7,
+        NoQuorum = 8,
     }
 }
 

@@ -146,7 +146,7 @@ impl Raft {
         let own = &mut self.own;
         own.leader = Some(own.config.id);
         own.election_at = u64::MAX;
-        own.beat_at = own.now.monotonic;
+        (own.beat_at, own.contact) = (own.now.monotonic, own.now.monotonic);
         own.reads.ask_anew();
         self.part = Part::Leader(Leading::begin(own));
     }

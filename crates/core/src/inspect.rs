@@ -49,15 +49,21 @@ impl Raft {
         (is_committed && !newest.is_joint()).then_some(newest)
     }
 
-    /// Since when nothing was heard of the group: the time a follower last heard its leader, or when the newest requests
-    /// were sent that a quorum has answered to a leader. On the monotonic clock.
+    /// Since when nothing was heard of the group, on the monotonic clock: the time a follower last heard its leader, or
+    /// when the requests were sent that a quorum had answered to a leader by its last heartbeat.
     pub fn contact(&self) -> u64 {
-        match &self.part {
-            Part::Leader(leading) => {
-                leading.reached(&self.own, self.own.now.monotonic, |peer| peer.contact)
-            }
-            Part::Follower | Part::Campaigner(_) => self.own.contact,
-        }
+        self.own.contact
+    }
+
+    /// To where all followers have the log that were in contact within an election timeout; none, unless this replica
+    /// leads such.
+    pub fn slowest_follower(&self) -> Option<u64> {
+        let Part::Leader(leading) = &self.part else {
+            return None;
+        };
+        let reached = leading.progress.values();
+        let reached = reached.filter(|peer| peer.is_caught_up(&self.own, 0));
+        reached.map(|peer| peer.matched).min()
     }
 
     /// All up to this index is committed.

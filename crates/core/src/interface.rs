@@ -206,6 +206,8 @@ pub enum ChangeError {
     },
     /// Nobody would be left to vote.
     NoVoters,
+    /// Of those who would vote no majority is in contact: nothing could be committed.
+    NoQuorum,
     /// It has not caught up, and could not vote on anything; it lacks so many entries.
     Lags(ReplicaId, u64),
     /// These timeouts can't work together.

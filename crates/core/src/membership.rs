@@ -18,7 +18,7 @@ use crate::raft::Own;
 use crate::replication::Leading;
 use crate::{
     Change, ChangeError, Codec, Entry, EntryKind, Event, Member, Membership, Position, ReplicaId,
-    Role, Timing,
+    Role,
 };
 
 impl Membership {
@@ -248,6 +248,16 @@ impl Leading {
             return Err(ChangeError::UnderWay);
         }
         let next = own.members.newest().changed(changes)?;
+        let is_there = |id| {
+            self.progress
+                .get(&id)
+                .is_some_and(|it| it.is_caught_up(own, 0))
+        };
+        let is_there = |id| id == own.config.id || is_there(id);
+        // Or the joint membership could never be left.
+        if next.is_joint() && !next.left_joint().has_quorum(is_there) {
+            return Err(ChangeError::NoQuorum);
+        }
         Ok(self.enter_membership(own, &next))
     }
 
@@ -361,15 +371,17 @@ impl Own {
 
     pub(crate) fn append_membership(&mut self, entry: &Entry) {
         if let Some(membership) = entry.membership() {
-            self.adopt_timing(membership.timing);
-            self.mail.know(&membership);
+            self.meet(&membership);
             self.members.append(entry.position.index, membership);
         }
     }
 
-    /// The group has agreed on a timing, if it is another than before; what a replica is told later goes before it.
-    fn adopt_timing(&mut self, timing: Option<Timing>) {
-        if let Some(timing) = timing.filter(|_| timing != self.members.newest().timing) {
+    /// A membership is about to be in force: it says whose directories are whose, and what timing all have agreed on, if
+    /// it is another than before. What a replica alone is told later goes before that.
+    pub(crate) fn meet(&mut self, membership: &Membership) {
+        self.mail.know(membership);
+        let is_news = membership.timing != self.members.newest().timing;
+        if let Some(timing) = membership.timing.filter(|_| is_news) {
             self.config.timing = timing;
         }
     }

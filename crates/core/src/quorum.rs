@@ -1,6 +1,11 @@
 //! What a majority has reached. One function decides commits, elections, reads and contact alike.
 
+use alloc::vec::Vec;
+
 use crate::{Member, Membership, ReplicaId, Role};
+
+/// So many voters are counted without allocating.
+const FEW: usize = 7;
 
 impl Membership {
     /// The largest value that a quorum has reached; during a joint change, a quorum of both halves (rule 5).
@@ -16,15 +21,23 @@ impl Membership {
 
     /// The largest value that more than half of those who vote by this role have reached.
     fn half(&self, role: fn(&Member) -> Option<Role>, value: impl Fn(ReplicaId) -> u64) -> u64 {
-        let voters = || {
-            self.members
-                .iter()
-                .filter(|it| role(it) == Some(Role::Voter))
+        let voters = self.members.iter();
+        let voters = voters.filter(|it| role(it) == Some(Role::Voter));
+        let (mut few, mut many) = ([0; FEW], Vec::new());
+        let count = voters.clone().count();
+        let values = match few.get_mut(..count) {
+            Some(few) => few,
+            None => {
+                many.resize(count, 0);
+                &mut many
+            }
         };
-        let values = || voters().map(|member| value(member.id));
-        let majority = voters().count() / 2 + 1;
-        let most = |least: &u64| values().filter(|value| value >= least).count() >= majority;
-        values().filter(most).max().unwrap_or(0)
+        values
+            .iter_mut()
+            .zip(voters)
+            .for_each(|(at, it)| *at = value(it.id));
+        values.sort_unstable_by(|a, b| b.cmp(a));
+        values.get(count / 2).copied().unwrap_or(0)
     }
 
     /// Whether those for whom `holds` is true are a quorum.

@@ -75,7 +75,7 @@ pub(crate) struct Own {
     pub(crate) reads: Reads,
     /// Forwarded proposals without an answer: sequence number, ticket.
     pub(crate) forwards: BTreeMap<u64, u64>,
-    /// When the leader was last heard.
+    /// When the leader was last heard; for a leader, when what a quorum had answered at the last heartbeat was sent.
     pub(crate) contact: u64,
     /// Until then we help no candidate but a leader's successor (rule 8).
     pub(crate) promised_until: u64,
@@ -130,7 +130,9 @@ impl Raft {
             log: Log::new(restored),
             config,
         };
-        own.mail.know(own.members.newest());
+        let founded = own.members.newest().clone();
+        own.mail.know(&founded);
+        own.config.timing = founded.timing.unwrap_or(own.config.timing);
         for entry in memberships {
             own.append_membership(&entry);
         }
@@ -239,7 +241,7 @@ impl Raft {
         let Part::Leader(leading) = &mut self.part else {
             return self.own.reads.ask_again();
         };
-        match leading.reason_to_step_down(&self.own) {
+        match leading.reason_to_step_down(&mut self.own) {
             None => leading.lead_on(&mut self.own),
             Some(reason) => {
                 self.own.out.events.push(Event::SteppedDown(reason));

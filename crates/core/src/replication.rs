@@ -142,7 +142,9 @@ impl Leading {
                 if progress.matched >= own.log.base().index {
                     progress.end_transfer(from, &mut own.out);
                 }
-                self.commit(own);
+                if index > own.hard.committed {
+                    self.commit(own);
+                }
             }
             AppendOutcome::Matched(_) => {}
             AppendOutcome::Rejected { prev, hint } => progress.rejected(own, prev, hint),

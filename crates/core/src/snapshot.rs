@@ -145,6 +145,7 @@ impl Own {
         let index = base.position.index;
         if index > self.hard.committed {
             self.hard.committed = index;
+            self.meet(&base.membership);
             self.applying.push_back(index);
             self.rebase(base.clone());
             self.out.install = Some(base);

@@ -66,9 +66,10 @@ impl Leading {
     }
 
     /// A leader that can't lead must not keep others from it.
-    pub(crate) fn reason_to_step_down(&mut self, own: &Own) -> Option<StepDown> {
+    pub(crate) fn reason_to_step_down(&mut self, own: &mut Own) -> Option<StepDown> {
         let now = own.now.monotonic;
         let election = own.config.timing.election_nanos();
+        own.contact = self.reached(own, now, |peer| peer.contact);
         let lasts = |since: u64, bound: u64| now.saturating_sub(since) >= bound;
         let (committed, durable) = (own.hard.committed, own.log.durable());
         self.disk_behind = match self.disk_behind {
@@ -81,7 +82,7 @@ impl Leading {
         }
         if self.has_left(own) {
             Some(StepDown::NotAVoter)
-        } else if lasts(self.reached(own, now, |peer| peer.contact), election) {
+        } else if lasts(own.contact, election) {
             Some(StepDown::NoContact)
         } else if self
             .disk_behind

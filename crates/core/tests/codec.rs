@@ -122,7 +122,7 @@ impl Any {
     }
 
     fn refusal(&mut self) -> Refusal {
-        let error = match self.below(8) {
+        let error = match self.below(9) {
             0 => ChangeError::UnderWay,
             1 => ChangeError::Unknown(self.id()),
             2 => ChangeError::Known(self.id()),
@@ -133,6 +133,7 @@ impl Any {
             4 => ChangeError::NoVoters,
             5 => ChangeError::Lags(self.id(), self.number()),
             6 => ChangeError::Timing(self.timing()),
+            7 => ChangeError::NoQuorum,
             _ => ChangeError::Unreadable,
         };
         match self.below(7) {

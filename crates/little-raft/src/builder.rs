@@ -36,6 +36,7 @@ pub struct Builder<M> {
     leases: Option<Leases>,
     engine: EngineConfig,
     applier: ApplierConfig,
+    snapshot_rate: Option<u64>,
     storage: Option<Box<dyn Storage>>,
     cluster: Option<Box<dyn Cluster>>,
     #[expect(
@@ -53,6 +54,7 @@ const GROUP: u64 = 0;
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
 /// A piece of a snapshot.
 const PIECE_BYTES: usize = 512 << 10;
+const PIECE_BYTES_MIN: usize = 1 << 10;
 
 impl<M: StateMachine> Builder<M> {
     pub(crate) fn new(id: ReplicaId) -> Self {
@@ -71,6 +73,7 @@ impl<M: StateMachine> Builder<M> {
                 snapshot_entries: 10_000,
                 snapshot_bytes: 64 << 20,
             },
+            snapshot_rate: None,
             storage: None,
             cluster: None,
             adjust: None,
@@ -170,6 +173,12 @@ impl<M: StateMachine> Builder<M> {
         self
     }
 
+    /// Sends snapshots to followers no faster than so many bytes a second, all together; default: as fast as they go.
+    pub fn snapshot_rate(mut self, bytes_per_second: u64) -> Self {
+        self.snapshot_rate = Some(bytes_per_second);
+        self
+    }
+
     /// Remembers in a storage of your own.
     pub fn storage(mut self, storage: impl Storage) -> Self {
         self.storage = Some(Box::new(storage));
@@ -222,7 +231,12 @@ impl<M: StateMachine> Builder<M> {
         .map_err(StartError::Config)?;
         let command_bytes_max = cluster.max_message_bytes()
             - (2 * Message::OVERHEAD_BYTES).min(cluster.max_message_bytes() / 2);
-        let piece_bytes = PIECE_BYTES.min(cluster.max_message_bytes() / 2);
+        // Small enough that a slow transfer is not taken for one that has stopped.
+        let slowly = self
+            .snapshot_rate
+            .map_or(usize::MAX, |rate| (rate / 10) as usize);
+        let piece_bytes = PIECE_BYTES.min(slowly.max(PIECE_BYTES_MIN));
+        let piece_bytes = piece_bytes.min(cluster.max_message_bytes() / 2);
         let reader = storage.reader();
         let store = Store::new(reader.clone(), snapshots.clone());
         let applier = Applier::new(
@@ -250,6 +264,7 @@ impl<M: StateMachine> Builder<M> {
             applier,
             snapshots,
             piece_bytes,
+            snapshot_rate: self.snapshot_rate,
             board,
         });
         let replica = Replica::new(shell.clone(), command_bytes_max, opened.identity.cluster);

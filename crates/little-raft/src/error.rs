@@ -161,6 +161,10 @@ fn describe(error: &ChangeError) -> String {
         ChangeError::AddressInUse { address, by } => {
             format!("{address} is the address of replica {by}; every member needs its own")
         }
+        ChangeError::NoQuorum => {
+            "most of those who would vote are out of contact; bring them back, or remove them first"
+                .into()
+        }
         ChangeError::NoVoters => {
             "nobody would be left to vote; keep a voter, or add one first".into()
         }

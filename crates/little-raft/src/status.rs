@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use little_raft_core::{Member, Membership, ReplicaId, State};
+use little_raft_core::{Member, Membership, ReplicaId, Role, State, Timing};
 use thiserror::Error;
 
 use crate::driver::Progress;
@@ -36,8 +36,19 @@ pub struct Status {
     pub members: Arc<[Member]>,
     /// The version of the membership: it rises with every change.
     pub members_version: u64,
+    /// Its timeouts; the group's, once [set for all](crate::MemberChange::set_timing).
+    pub timing: Timing,
     /// Why it no longer runs; nothing while it does.
     pub stopped: Option<StopReason>,
+}
+
+impl Status {
+    /// Whether it leads others, one of whom could lead in its place.
+    pub(crate) fn is_worth_handing_over(&self) -> bool {
+        let votes = |member: &&Member| member.role == Some(Role::Voter);
+        let could_lead = self.members.iter().filter(votes);
+        self.state == State::Leader && could_lead.count() > 1
+    }
 }
 
 /// The replica has stopped, and its last status was given.
@@ -100,6 +111,7 @@ pub(crate) struct Board {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
     role: (State, u64, Option<ReplicaId>),
+    timing: Timing,
     membership: u64,
 }
 
@@ -107,6 +119,7 @@ impl Told {
     pub(crate) fn of(progress: &Progress, membership: &Membership) -> Self {
         Self {
             role: (progress.state, progress.term, progress.leader),
+            timing: progress.timing,
             membership: membership.version,
         }
     }
@@ -136,6 +149,7 @@ impl Board {
             applied,
             members: membership.members.clone().into(),
             members_version: membership.version,
+            timing: progress.timing,
             stopped: None,
         };
         Self {
@@ -193,6 +207,7 @@ impl Board {
         status.state = progress.state;
         status.term = progress.term;
         status.leader = progress.leader;
+        status.timing = progress.timing;
         if status.members_version != membership.version {
             status.members_version = membership.version;
             status.members = membership.members.clone().into();

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Dir, Group, Journal, members, outcome, timing, until};
 use little_raft::{
@@ -44,62 +44,51 @@ fn leader(group: &[&Replica<Journal>]) -> ReplicaId {
     })
 }
 
-/// Three founders give way to three new replicas, one by one, under load; in the end nobody knows a founder.
+/// Five founders give way to five new replicas, one by one, under load; in the end nobody knows a founder.
 #[test]
 fn a_group_is_rolled_to_new_replicas_under_load() {
+    const COUNT: usize = 5;
     let dir = Dir::new("rolled");
-    let everybody = members(6);
-    let mut members: Vec<(u64, String)> = everybody[..3].to_vec();
-    let mut group: Vec<Replica<Journal>> = (1..=3).map(|id| found(id, &members, &dir.0)).collect();
+    let everybody = members(2 * COUNT as u64);
+    let mut members = everybody[..COUNT].to_vec();
+    let mut group: Vec<Replica<Journal>> = members
+        .iter()
+        .map(|(id, _)| found(*id, &members, &dir.0))
+        .collect();
     leader(&group.iter().collect::<Vec<_>>());
 
-    members.push(everybody[3].clone());
-    let newest = join(4, &members, &dir.0);
+    members.push(everybody[COUNT].clone());
+    let newest = join(COUNT as u64 + 1, &members, &dir.0);
+    group.push(newest.clone());
     let stop = Arc::new(AtomicBool::new(false));
     let load = {
-        let (replica, stop) = (newest.clone(), stop.clone());
-        thread::spawn(move || {
-            let mut acknowledged = Vec::new();
-            let mut number = 0;
-            while !stop.load(Ordering::Relaxed) {
-                number += 1;
-                let command = format!("command {number}");
-                match outcome(replica.propose(command.clone())) {
-                    Ok(_) => acknowledged.push(command),
-                    Err(ProposeError::Unknown | ProposeError::NotApplied) => {}
-                    Err(ProposeError::NoLeader) => {}
-                    Err(error) => panic!("{error}"),
-                }
-            }
-            acknowledged
-        })
+        let stop = stop.clone();
+        thread::spawn(move || propose_until(&stop, &newest))
     };
-    group.push(newest);
-    for old in 1..=3u64 {
-        let new = old + 3;
-        let at = &everybody[new as usize - 1].1;
-        let another = MemberChange::new().add(new, at.clone());
+    for old in 1..=COUNT {
+        let (new, at) = &everybody[old + COUNT - 1];
+        let another = MemberChange::new().add(*new, at.clone());
         outcome(group[1].change_members(another)).expect("it joins");
-        let away = MemberChange::new().remove(old);
-        let left = outcome(group[group.len() - 1].change_members(away)).expect("it leaves");
-        assert!(left.member(ReplicaId(old)).is_none());
+        let away = MemberChange::new().remove(old as u64);
+        let left = outcome(group[COUNT].change_members(away)).expect("it leaves");
+        assert!(left.member(ReplicaId(old as u64)).is_none());
         let gone = group.remove(0);
         let reason = until("the removed replica stops", || gone.stopped());
         assert_eq!(reason, StopReason::Removed);
-        if new < 6 {
-            members.retain(|(id, _)| *id != old);
-            members.push(everybody[new as usize].clone());
-            group.push(join(new + 1, &members, &dir.0));
+        members.remove(0);
+        if let Some(next) = everybody.get(old + COUNT) {
+            members.push(next.clone());
+            group.push(join(next.0, &members, &dir.0));
         }
     }
     stop.store(true, Ordering::Relaxed);
     let acknowledged = load.join().expect("no panic");
     assert!(acknowledged.len() > 10, "{} commands", acknowledged.len());
-    let ids: Vec<u64> = group.iter().map(|replica| replica.id().0).collect();
-    assert_eq!(ids, [4, 5, 6]);
+    let ids: Vec<u64> = everybody[COUNT..].iter().map(|(id, _)| *id).collect();
     for replica in &group {
         until("all vote", || (voters(replica) == ids).then_some(()));
         let mut there = commands(replica);
+        let count = there.len();
         there.sort();
         assert!(
             acknowledged
@@ -107,13 +96,30 @@ fn a_group_is_rolled_to_new_replicas_under_load() {
                 .all(|it| there.binary_search(it).is_ok())
         );
         there.dedup();
-        assert_eq!(there.len(), commands(replica).len(), "applied twice");
+        assert_eq!(there.len(), count, "applied twice");
     }
-    // They remember who they are, though the founders that they are told of are long gone.
+    // They remember who they are, and need nobody to tell them which cluster they joined.
     drop(group);
-    let group: Vec<_> = (4..=6).map(|id| join(id, &members, &dir.0)).collect();
+    let group: Vec<_> = ids.iter().map(|id| join(*id, &members, &dir.0)).collect();
     assert_eq!(voters(&group[0]), ids);
     outcome(group[0].propose("on")).expect("the group goes on");
+}
+
+/// What was acknowledged.
+fn propose_until(stop: &AtomicBool, replica: &Replica<Journal>) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    for number in 1.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let command = format!("command {number}");
+        match outcome(replica.propose(command.clone())) {
+            Ok(_) => acknowledged.push(command),
+            Err(ProposeError::Unknown | ProposeError::NotApplied | ProposeError::NoLeader) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    acknowledged
 }
 
 #[test]
@@ -208,4 +214,23 @@ fn leadership_returns_to_the_preferred_and_timing_is_one_for_all() {
     let change = MemberChange::new().set_timing(slow);
     let changed = outcome(group.at(other).change_members(change)).expect("it is changed");
     assert_eq!(changed.timing, Some(slow));
+}
+
+#[test]
+fn a_leader_that_stops_hands_over_first() {
+    let slow = little_raft::Timing {
+        heartbeat: Duration::from_millis(100),
+        election: Duration::from_secs(8),
+    };
+    let mut group = Group::new(3);
+    let change = MemberChange::new().set_timing(slow);
+    let leader = group.leader();
+    outcome(group.at(leader).change_members(change)).expect("it is changed");
+    let begun = Instant::now();
+    group.kill(leader);
+    let successor = group.leader();
+    assert_ne!(successor, leader);
+    outcome(group.at(successor).propose("on")).expect("it leads");
+    let took = begun.elapsed();
+    assert!(took < slow.election, "an election takes as long: {took:?}");
 }

@@ -3,10 +3,10 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Group, Journal, outcome, until};
-use little_raft::{ProposeError, ReadError};
+use little_raft::{Builder, ProposeError, ReadError};
 
 #[test]
 fn what_is_proposed_on_any_replica_is_read_on_every_replica() {
@@ -190,4 +190,25 @@ fn timing_changes_while_it_runs() {
         .set_timing(useless)
         .expect_err("they don't");
     assert_eq!(outcome(group.at(leader).propose("on")), Ok(1));
+}
+
+#[test]
+fn a_snapshot_takes_the_time_it_is_given() {
+    let slowly = |builder: Builder<Journal>| builder.snapshot_entries(20).snapshot_rate(500_000);
+    let mut group = Group::with(3, slowly);
+    let straggler = group.follower();
+    group.kill(straggler);
+    let leader = group.leader();
+    for number in 0..100 {
+        let command = format!("{number:0>4000}");
+        outcome(group.at(leader).propose(command)).expect("a majority is up");
+    }
+    let begun = Instant::now();
+    group.start_with(straggler, Journal::default(), slowly);
+    until("it has caught up", || {
+        let restored = outcome(group.at(straggler).read_stale(|it| it.commands.len())).ok()?;
+        (restored.value >= 100).then_some(())
+    });
+    let (took, least) = (begun.elapsed(), Duration::from_millis(400));
+    assert!(took > least, "{took:?} for more than 300 kB at 500 kB/s");
 }

@@ -103,7 +103,8 @@ impl World {
                 priority: 0,
             };
         }
-        match self.random.below(6) {
+        match self.random.below(7) {
+            6 => Change::SetTiming(draw_timing(&mut self.random)),
             0..3 => Change::Remove(id),
             3 | 4 => Change::SetRole(id, role),
             _ => Change::SetPriority(id, self.random.below(3) as u32),

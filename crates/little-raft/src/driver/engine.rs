@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use little_raft_core::{
     Apply, Base, Config, ConfigError, Event as Observed, Input, Membership, Message, Now, Outputs,
-    Position, Raft, Refusal, ReplicaId, Restored, SendPiece, SendSnapshot, State, Write,
+    Position, Raft, Refusal, ReplicaId, Restored, SendPiece, SendSnapshot, State, Timing, Write,
 };
 
 use super::applier::{Applied, ApplyWork, Batch};
@@ -103,6 +103,8 @@ pub struct EngineConfig {
     pub reads_count_max: usize,
     /// How many entries a durable machine leaves in the log, for followers that lag.
     pub tail_entries: u64,
+    /// How many more are kept for a follower that is catching up.
+    pub held_entries_max: u64,
 }
 
 impl Default for EngineConfig {
@@ -113,6 +115,7 @@ impl Default for EngineConfig {
             parked_bytes_max: 64 << 20,
             reads_count_max: 1 << 16,
             tail_entries: 10_000,
+            held_entries_max: 100_000,
         }
     }
 }
@@ -418,7 +421,12 @@ impl<M: StateMachine> Engine<M> {
         }
     }
 
+    /// A follower that is catching up keeps the log it needs, up to a bound: else it would need a snapshot instead, and
+    /// another after that.
     fn compact(&mut self, now: Now, index: u64) {
+        let least = index.saturating_sub(self.config.held_entries_max);
+        let needed = self.raft.slowest_follower().unwrap_or(index);
+        let index = index.min(needed.max(least));
         let worth_it = self.saved.contains(&index) || index >= self.compacted + COMPACT_STEP;
         if index > self.compacted && worth_it {
             self.compacted = index;
@@ -555,6 +563,8 @@ pub struct Progress {
     pub committed: u64,
     /// When the group was last heard, on the monotonic clock.
     pub contact: u64,
+    /// The timeouts.
+    pub timing: Timing,
 }
 
 impl<M: StateMachine> Engine<M> {
@@ -568,6 +578,7 @@ impl<M: StateMachine> Engine<M> {
             durable: self.raft.durable(),
             committed: self.raft.committed(),
             contact: self.raft.contact(),
+            timing: self.raft.config().timing,
         }
     }
 

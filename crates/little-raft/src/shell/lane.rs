@@ -85,9 +85,10 @@ impl<M: StateMachine> Shell<M> {
     ) -> Result<(), StopReason> {
         let mut left = budget;
         while let Some(lane) = held.as_mut() {
-            while left > 0
-                && let Some(work) = lane.batch.pop_front()
-            {
+            while left > 0 {
+                let Some(work) = lane.batch.pop_front() else {
+                    break;
+                };
                 let slow = self.apply_one(lane, work, clock)?;
                 let keep_away = slow && budget < usize::MAX;
                 left = if keep_away { 0 } else { left - 1 };

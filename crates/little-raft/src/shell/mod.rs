@@ -79,6 +79,7 @@ pub(crate) struct Parts<M: StateMachine> {
     pub(crate) applier: Applier<M>,
     pub(crate) snapshots: Arc<dyn SnapshotFiles>,
     pub(crate) piece_bytes: usize,
+    pub(crate) snapshot_rate: Option<u64>,
     pub(crate) board: Board,
 }
 
@@ -94,7 +95,7 @@ impl<M: StateMachine> Shell<M> {
             log: Mailbox::new(),
             store: Mailbox::new(),
             snapshots: parts.snapshots,
-            transfers: Transfers::default(),
+            transfers: Transfers::new(parts.snapshot_rate),
             piece_bytes: parts.piece_bytes,
             alarm: Alarm::new(),
             board: Arc::new(parts.board),

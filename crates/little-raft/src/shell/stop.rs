@@ -3,12 +3,18 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
+
+use little_raft_core::Input;
 
 use super::{Core, Shell, caller, refuse_all};
 use crate::driver::{ApplyWork, Event};
 use crate::error::StopReason;
 use crate::machine::StateMachine;
 use crate::timer;
+
+/// How long a leader that stops waits at most for its successor: there may be none left.
+const HAND_OVER_MAX: Duration = Duration::from_millis(500);
 
 /// Whether the end has begun and is complete.
 #[derive(Default)]
@@ -60,10 +66,26 @@ impl<M: StateMachine> Shell<M> {
             return self.fail(StopReason::Requested);
         }
         if self.finish.begin() {
+            self.hand_over();
             let closed = self.core.close();
             self.end(StopReason::Requested, closed);
         } else {
             self.finish.wait();
+        }
+    }
+
+    /// A leader that stops hands over first, so that nobody has to find out that it is gone.
+    fn hand_over(self: &Arc<Self>) {
+        let mut watch = self.board.watch();
+        let election = self.board.status().timing.election;
+        let until = Instant::now() + election.min(HAND_OVER_MAX);
+        self.call(Event::Core(Input::Transfer { to: None }));
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match watch.next().wait_timeout(left) {
+                Ok(Ok(status)) if status.is_worth_handing_over() => {}
+                _ => return,
+            }
         }
     }
 

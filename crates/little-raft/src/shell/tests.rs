@@ -8,7 +8,7 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 use std::{io, thread};
 
-use little_raft_core::message::{Append, Body, Stamp};
+use little_raft_core::message::{Append, AppendOutcome, AppendReply, Body, Stamp, Vote, VoteReply};
 use little_raft_core::{
     Apply, Base, Config, Entry, EntryKind, Identity, Input, Member, Membership, Message, Now,
     Position, ReplicaId, Restored, State, Timing,
@@ -111,6 +111,7 @@ fn shell(election: Duration) -> Arc<Shell<Nothing>> {
         applier,
         snapshots,
         piece_bytes: 1,
+        snapshot_rate: None,
         board,
     })
 }
@@ -234,7 +235,7 @@ fn a_forward_without_an_answer_is_unknown_and_not_sent_again() {
     let (answer, pending) = Answer::new();
     let proposal = Proposal::new(bytes::Bytes::new(), answer);
     engine.step(now, Event::Propose(proposal));
-    assert!(forwards(&engine.effects(now)));
+    assert!(forwards(engine.effects(now)));
     let other = Message {
         from: ReplicaId(3),
         from_incarnation: 3,
@@ -243,7 +244,7 @@ fn a_forward_without_an_answer_is_unknown_and_not_sent_again() {
     };
     engine.step(now, Event::Core(Input::Message(other)));
     let effects = engine.effects(now);
-    assert!(!forwards(&effects), "it may be applied twice");
+    assert!(!forwards(effects), "it may be applied twice");
     for (answer, outcome) in effects.endings.drain(..) {
         answer.send(outcome);
     }
@@ -293,6 +294,88 @@ fn the_log_is_kept_from_the_older_of_two_snapshots_on() {
     assert_eq!(saved(8), None, "one alone is not enough");
     assert_eq!(saved(12), Some(8));
     assert_eq!(saved(20), Some(12));
+}
+
+/// Whoever catches up by the log would need a snapshot, if the log went on without it.
+#[test]
+fn the_log_is_kept_for_a_follower_that_catches_up() {
+    let mut engine = engine_of(Duration::from_secs(60), 20);
+    let now = Now {
+        monotonic: engine.deadline(),
+        wall: 0,
+    };
+    lead(&mut engine, now);
+    // 3 is silent for so long that nothing is kept for it.
+    let now = Now {
+        monotonic: now.monotonic + Duration::from_secs(61).as_nanos() as u64,
+        wall: 0,
+    };
+    let reached = |engine: &mut Engine<Nothing>, index| {
+        let stamp = Stamp {
+            sent: now.monotonic,
+            ..Stamp::default()
+        };
+        let (promise, outcome) = (0, AppendOutcome::Matched(index));
+        let reply = Body::AppendReply(AppendReply {
+            stamp,
+            promise,
+            outcome,
+        });
+        engine.step(now, Event::Core(Input::Message(from_2(engine, reply))));
+    };
+    let saved = |engine: &mut Engine<Nothing>, index| {
+        let base = Base {
+            position: Position::new(index, 1),
+            membership: engine.membership().clone(),
+        };
+        engine.step(now, Event::Saved(Some(base)));
+        let effects = engine.effects(now);
+        effects.messages.clear();
+        let base = effects.write.take()?.base?;
+        Some(base.position.index)
+    };
+    reached(&mut engine, 5);
+    saved(&mut engine, 8);
+    assert_eq!(saved(&mut engine, 12), None, "2 needs what follows 5");
+    reached(&mut engine, 20);
+    assert_eq!(saved(&mut engine, 16), Some(12));
+}
+
+/// By the votes of 2.
+fn lead(engine: &mut Engine<Nothing>, now: Now) {
+    engine.step(now, Event::Wake);
+    while engine.raft().state() != State::Leader {
+        let effects = engine.effects(now);
+        let asked: Vec<Message> = effects.messages.drain(..).collect();
+        let write = effects.write.take().map(|write| write.number);
+        for vote in asked
+            .into_iter()
+            .filter(|message| message.to == ReplicaId(2))
+        {
+            if let Body::Vote(Vote { number, ballot, .. }) = vote.body {
+                let (granted, promise) = (true, 0);
+                let reply = Body::VoteReply(VoteReply {
+                    number,
+                    ballot,
+                    granted,
+                    promise,
+                });
+                engine.step(now, Event::Core(Input::Message(from_2(engine, reply))));
+            }
+        }
+        if let Some(write) = write {
+            engine.step(now, Event::Core(Input::Flushed { write }));
+        }
+    }
+    engine.effects(now).messages.clear();
+}
+
+fn from_2(engine: &Engine<Nothing>, body: Body) -> Message {
+    Message {
+        term: engine.raft().term(),
+        body,
+        ..heartbeat()
+    }
 }
 
 /// It was proposed with one checksum, and is another command by now: that it is applied nowhere is all that helps.

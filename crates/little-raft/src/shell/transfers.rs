@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use little_raft_core::{Base, Input, ReplicaId, SendPiece, SendSnapshot, message};
@@ -13,9 +14,16 @@ use crate::driver::{Event, PieceWriter, Trailer};
 use crate::machine::StateMachine;
 
 /// The transfers that go on.
-#[derive(Default)]
 pub(super) struct Transfers {
     going: Mutex<BTreeMap<(ReplicaId, u64), Arc<Wanted>>>,
+    pace: Pace,
+}
+
+/// Spreads what all transfers send over time.
+struct Pace {
+    bytes_per_second: Option<u64>,
+    /// When the next piece may go.
+    free_at: Mutex<Instant>,
 }
 
 /// Which piece the follower wants.
@@ -25,7 +33,30 @@ struct Wanted {
     changed: Condvar,
 }
 
+impl Pace {
+    /// When a piece of so many bytes may go: after those before it have taken their time.
+    fn turn(&self, bytes: usize) -> Option<Instant> {
+        let rate = self.bytes_per_second?.max(1);
+        let takes = Duration::from_secs_f64(bytes as f64 / rate as f64);
+        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = (*free_at).max(Instant::now());
+        *free_at = at + takes;
+        Some(at)
+    }
+}
+
 impl Transfers {
+    pub(super) fn new(bytes_per_second: Option<u64>) -> Self {
+        let free_at = Mutex::new(Instant::now());
+        Self {
+            going: Mutex::default(),
+            pace: Pace {
+                bytes_per_second,
+                free_at,
+            },
+        }
+    }
+
     pub(super) fn begin(&self, send: SendSnapshot) {
         let wanted = Arc::new(Wanted::default());
         // The first piece is wanted from the start.
@@ -61,6 +92,19 @@ impl Wanted {
     fn set(&self, offset: Option<u64>, ended: bool) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = (offset, ended);
         self.changed.notify_one();
+    }
+
+    /// Waits until then; `None` if the transfer is over before.
+    fn pause(&self, until: Instant) -> Option<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if state.1 || left.is_zero() {
+                return (!state.1).then_some(());
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// The offset that is wanted next; `None` once the transfer is over.
@@ -130,7 +174,12 @@ fn stream<M: StateMachine>(
             let again = before.as_ref().filter(|before| before.offset == next);
             let chosen = match again {
                 Some(before) => before.clone(),
-                None if next == offset => piece.clone(),
+                None if next == offset => {
+                    if let Some(at) = shell.transfers.pace.turn(piece.data.len()) {
+                        wanted.pause(at).ok_or_else(over)?;
+                    }
+                    piece.clone()
+                }
                 None => return Err(io::Error::other("a piece was wanted that is gone")),
             };
             shell.complete(Event::Core(Input::SendPiece {
