@@ -310,7 +310,7 @@ fn a_message_is_no_longer_than_it_says() {
 }
 
 #[test]
-fn truncated_bytes_are_an_error() {
+fn p48_truncated_bytes_are_an_error() {
     let mut any = Any(3);
     for _ in 0..300 {
         let bytes = any.message().to_bytes();
@@ -335,7 +335,7 @@ fn flipped_bits_never_panic() {
 }
 
 #[test]
-fn noise_never_panics() {
+fn p48_noise_never_panics() {
     let mut any = Any(5);
     for _ in 0..20_000 {
         let mut noise: Vec<u8> = (0..any.below(120)).map(|_| any.number() as u8).collect();
@@ -420,7 +420,7 @@ fn the_bytes_of_a_message_are_these() {
 }
 
 #[test]
-fn what_is_unknown_is_said_by_name() {
+fn p58_what_is_unknown_is_said_by_name() {
     let mut entry = golden_entry().to_bytes().to_vec();
     entry[16] = 77;
     let error = Entry::from_bytes(entry.clone().into()).unwrap_err();

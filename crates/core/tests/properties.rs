@@ -1,5 +1,6 @@
 //! What scripts can't say in a few lines: counts, orders, and states compared.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -361,4 +362,60 @@ fn acknowledged(message: &Message) -> Option<Message> {
         }),
         ..message.clone()
     })
+}
+
+/// Pitfall 11: replicas that were given the same seed don't campaign together, nor does one draw the same again, not
+/// even after a restart.
+#[test]
+fn p11_waits_differ_by_replica_by_start_and_by_round() {
+    let mut waits = BTreeSet::new();
+    for (id, boot) in (1..=3).flat_map(|id| (1..=4).map(move |boot| (id, boot))) {
+        let config = Config {
+            boot,
+            seed: 7,
+            ..config(id)
+        };
+        let members = (1..=3).map(|id| Member::voter(id, ""));
+        let mut restored = Restored::default();
+        restored.base.membership = Membership::founders(members);
+        let mut raft = Raft::new(config, restored, at(0)).expect("a timing that works");
+        let mut now = 0;
+        for _ in 0..4 {
+            waits.insert(raft.deadline() - now);
+            now = raft.deadline();
+            raft.step(at(now), Input::Wake);
+            raft.outputs(at(now));
+        }
+    }
+    assert_eq!(waits.len(), 3 * 4 * 4);
+}
+
+/// Pitfall 57: the wall clock is stamped on entries, never going back along the log, and decides nothing.
+#[test]
+fn p57_a_wall_clock_that_jumps_only_moves_the_stamps() {
+    const HOUR: u64 = 3_600_000_000_000;
+    let play = |walls: [u64; 3]| {
+        let mut raft = replica(1, &[1], at(0));
+        let monotonic = raft.deadline();
+        elect(&mut raft, at(monotonic));
+        let mut times = Vec::new();
+        let mut decisions = Vec::new();
+        for (wall, ticket) in walls.into_iter().zip(0..) {
+            let now = Now { monotonic, wall };
+            raft.step(now, Input::Wake);
+            let proposal = Proposal::command(0, Bytes::new());
+            raft.step(now, Input::Propose { ticket, proposal });
+            let out = raft.outputs(now);
+            let write = out.write.expect("an entry to remember");
+            times.extend(write.entries.iter().map(|entry| entry.time));
+            decisions.push((out.messages.len(), out.events, out.proposed));
+            decisions.push((raft.deadline() as usize, Vec::new(), Vec::new()));
+        }
+        (times, decisions)
+    };
+    let (steady, as_ever) = play([9 * HOUR, 9 * HOUR, 9 * HOUR]);
+    let (jumping, though_it_jumps) = play([9 * HOUR, 8 * HOUR, 10 * HOUR]);
+    assert_eq!(steady, [9 * HOUR; 3]);
+    assert_eq!(jumping, [9 * HOUR, 9 * HOUR, 10 * HOUR]);
+    assert_eq!(though_it_jumps, as_ever);
 }

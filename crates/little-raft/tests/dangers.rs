@@ -200,7 +200,7 @@ fn stopping_ends_what_waits_as_far_as_is_known() {
 }
 
 #[test]
-fn what_another_leader_replaced_is_told_as_not_applied() {
+fn p54_what_another_leader_replaced_is_told_as_not_applied() {
     let group = Group::new(3);
     let old = group.leader();
     group.hub.isolate(old);
@@ -266,7 +266,7 @@ fn forwarded_proposals_end_once_each_with_their_own_response() {
 }
 
 #[test]
-fn a_full_disk_refuses_proposals_and_recovers() {
+fn p60_a_full_disk_refuses_proposals_and_recovers() {
     let group = Group::new(1);
     assert_eq!(outcome(group.at(1).propose("1")), Ok(1));
     group.storages[0].set_full(true);

@@ -61,7 +61,7 @@ impl StateMachine for Counter {
 }
 
 #[test]
-fn a_durable_machine_applies_nothing_twice_and_feeds_stragglers() {
+fn p50_a_durable_machine_applies_nothing_twice_and_feeds_stragglers() {
     let _bound = Bound::new();
     let hub = MemoryCluster::new();
     let logs = [(); 3].map(|()| MemoryStorage::new());

@@ -69,6 +69,34 @@ fn a_proposal_waits_for_a_leader_or_its_deadline() {
     assert_eq!(outcome(waiting), Ok(1));
 }
 
+/// Pitfall 39: to know how far to apply is not enough; the machine must have got there.
+#[test]
+fn p39_a_read_waits_until_its_own_replica_has_applied() {
+    let mut group = Group::new(3);
+    let (leader, slow) = (group.leader(), group.follower());
+    group.kill(slow);
+    let machine = Journal {
+        slow: Duration::from_millis(300),
+        ..Journal::default()
+    };
+    group.start_with(slow, machine, |builder| builder);
+    let has_all = || {
+        let (status, leaders) = (group.at(slow).status(), group.at(leader).status());
+        let bound = status.members.iter().all(|it| it.incarnation.is_some());
+        (bound && status.applied == leaders.last).then_some(())
+    };
+    until("the leader's own entries are applied", has_all);
+    // A machine that is known to be slow holds nobody up.
+    assert_eq!(outcome(group.at(leader).propose("slow")), Ok(1));
+    until("it has found itself slow", has_all);
+    assert_eq!(outcome(group.at(leader).propose("slow")), Ok(2));
+    for count in 3..=30 {
+        assert_eq!(outcome(group.at(leader).propose("more")), Ok(count));
+    }
+    let count = outcome(group.at(slow).read(|journal| journal.commands.len()));
+    assert_eq!(count, Ok(30));
+}
+
 #[test]
 fn a_straggler_catches_up_by_a_snapshot() {
     let quick = |builder: little_raft::Builder<Journal>| builder.snapshot_entries(50);

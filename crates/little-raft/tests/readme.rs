@@ -65,6 +65,12 @@ fn sources(folder: &Path, end: &str, text: &mut String) {
     }
 }
 
+/// Whether there is a script of the core, or a function, of this name.
+fn is_test(name: &str, code: &str) -> bool {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/scenarios");
+    scripts.join(format!("{name}.txt")).exists() || code.contains(&format!("fn {name}("))
+}
+
 /// The last column of its tables names tests, scripts of the core, and, in words, what the simulator checks.
 #[test]
 fn what_is_named_as_proof_exists() {
@@ -81,11 +87,55 @@ fn what_is_named_as_proof_exists() {
         .collect();
     assert!(names.len() > 150, "only {} names were found", names.len());
     for name in names {
-        let script = crates.join(format!("core/tests/scenarios/{name}.txt"));
         let is_known = match name.contains(' ') {
             true => code.contains(&format!("\"{name}\"")),
-            false => script.exists() || code.contains(&format!("fn {name}(")),
+            false => is_test(name, &code),
         };
         assert!(is_known, "docs/proof.md names {name:?}, and there is none");
+    }
+}
+
+/// Each row of its table has a number, a danger, and tests that bear the number; or it says that something is not built.
+#[test]
+fn every_pitfall_has_its_tests() {
+    let mut code = String::new();
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    sources(&crates, ".rs", &mut code);
+    let page = read("docs/pitfalls.md");
+    for number in (1..=60).chain([65]) {
+        let begin = format!("| P{number:02} |");
+        let mut rows = page.lines().filter(|line| line.starts_with(&begin));
+        let row = rows
+            .next()
+            .unwrap_or_else(|| panic!("P{number} is missing"));
+        assert_eq!(rows.next(), None, "P{number} is there twice");
+        let bears_it = row.contains(&format!("`p{number:02}_"));
+        assert!(
+            bears_it || row.contains("| not built"),
+            "no test of P{number} bears its number"
+        );
+    }
+    let rows = page.lines().filter(|line| line.starts_with('|'));
+    for name in rows.flat_map(|row| row.split('`').skip(1).step_by(2)) {
+        assert!(is_test(name, &code), "docs/pitfalls.md names {name:?}");
+    }
+}
+
+/// Scripts that bear a number are in the row of that number.
+#[test]
+fn every_numbered_script_is_in_its_pitfalls_row() {
+    let page = read("docs/pitfalls.md");
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/scenarios");
+    for script in fs::read_dir(scripts).expect("the folder of scripts") {
+        let path = script.expect("it can be read").path();
+        let name = path.file_stem().expect("a name").to_string_lossy();
+        if let Some(number) = name.strip_prefix('p').and_then(|rest| rest.get(..2)) {
+            let mut rows = page.lines();
+            let is_there = rows.any(|row| {
+                row.starts_with(&format!("| P{number} |")) && row.contains(&format!("`{name}`"))
+            });
+            let has_number = number.parse::<u8>().is_ok();
+            assert!(is_there || !has_number, "{name} is not in docs/pitfalls.md");
+        }
     }
 }

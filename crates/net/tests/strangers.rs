@@ -254,7 +254,7 @@ fn another_version_is_refused_with_text() {
 }
 
 #[test]
-fn swapped_addresses_deliver_nothing_to_the_wrong_replica() {
+fn p52_swapped_addresses_deliver_nothing_to_the_wrong_replica() {
     let (one, two, three) = (listen(), listen(), listen());
     let [first, second, third] = [&one, &two, &three].map(address);
     let two = start(two, hello(2), peers([(1, &first)]));

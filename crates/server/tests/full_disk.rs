@@ -18,7 +18,7 @@ use three::Three;
 use tonic::Code;
 
 #[test]
-fn a_leader_whose_disk_is_full_hands_over_and_comes_back() {
+fn p60_a_leader_whose_disk_is_full_hands_over_and_comes_back() {
     block_on(async {
         let mut three = Three::described(&[]);
         let disks: Vec<Disk> = (0..COUNT)
@@ -65,7 +65,7 @@ fn a_leader_whose_disk_is_full_hands_over_and_comes_back() {
 }
 
 #[test]
-fn all_disks_full_refuse_writes_and_recover() {
+fn p60_all_disks_full_refuse_writes_and_recover() {
     block_on(async {
         let mut three = Three::described(&[]);
         let disks: Vec<Disk> = (0..COUNT)

@@ -61,7 +61,7 @@ fn twenty_times_kill_9_lose_nothing() {
 }
 
 #[test]
-fn a_leader_paused_for_three_seconds_is_replaced_and_follows() {
+fn p57_a_leader_paused_for_three_seconds_is_replaced_and_follows() {
     block_on(async {
         let mut three = Three::start(&[]).await;
         let writer = three.write(LANES);

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! group 1 2 3 [leader=1] [term=2] [log=1@1,2@2] [committed=2] [window=..] [window_bytes=..] [message=..] [cache=..]
+//!             [uncommitted=..] [apply=..] [lease=10s] [unbound=yes]
 //!                              replicas with these logs; elects a leader, whose own entry ends the log
 //! state 2 [term=..] [log=..] [committed=..] [vote=..]    replica 2 starts from this instead
 //! elect 1 [by 2 3]             lets it campaign until it leads; only these hear of it
 //! propose 1 "x"                read 1 r        transfer 1 [to 2]    compact 1 5     unreachable 1 2
 //! change 1 add:4 remove:2 [..] [expecting=2]   voter:4 learner:2 spare:4 address:2:x priority:2:5 timing:10ms:100ms
 //! join 4                       a new replica without a log, that knows nobody; `join 4 as 107`: of this directory
+//! slow 2                       its state machine does not report by itself; `applied 2 first|last` does
 //! accepting 1 no               timing 1 10ms 100ms                  storing 2 fails
 //! deliver 1->2 [first|last] [term=..] [boot=..] ...      all that waits there, or one; changed on its way
 //! drop 1->2 [first|last]       duplicate 1->2  reverse 1->2         keep 1->2 as late; replay late
@@ -179,6 +181,16 @@ impl World {
                 self.step(id(1), Input::SetTiming(timing));
             }
             "storing" => self.machine(id(1)).are_pieces_refused = words.word(2) == "fails",
+            "slow" => self.machine(id(1)).is_slow = true,
+            "applied" => {
+                let unreported = &mut self.machine(id(1)).unreported;
+                let index = match words.word(2) {
+                    "first" => unreported.pop_front(),
+                    _ => unreported.pop_back(),
+                };
+                let index = index.expect("something was applied");
+                self.step(id(1), Input::Applied { index });
+            }
             "deliver" => {
                 for message in self.take(&words) {
                     self.deliver(words.link().1, altered(message, &words));
@@ -280,6 +292,7 @@ impl World {
                 limit("window_bytes").unwrap_or(config.in_flight_bytes_max);
             config.message_bytes_max = limit("message").unwrap_or(config.message_bytes_max);
             config.cache_bytes_max = limit("cache").unwrap_or(config.cache_bytes_max);
+            config.apply_bytes_max = limit("apply").unwrap_or(config.apply_bytes_max);
             config.uncommitted_bytes_max =
                 limit("uncommitted").unwrap_or(config.uncommitted_bytes_max);
             config.leases = words.option("lease").map(|longest| Leases {

@@ -86,6 +86,9 @@ pub struct Machine {
     pub writes: VecDeque<Write>,
     pub is_disk_hung: bool,
     pub are_pieces_refused: bool,
+    /// Its state machine reports what it has applied only when it is told to.
+    pub is_slow: bool,
+    pub unreported: VecDeque<u64>,
     /// Snapshots being sent, by transfer.
     pub sending: BTreeMap<u64, Base>,
     /// How much of a snapshot was received.
@@ -107,6 +110,8 @@ impl Machine {
             writes: VecDeque::new(),
             is_disk_hung: false,
             are_pieces_refused: false,
+            is_slow: false,
+            unreported: VecDeque::new(),
             sending: BTreeMap::new(),
             received: (0, 0),
             told: 0,
@@ -127,6 +132,7 @@ impl Machine {
         self.raft = None;
         self.writes.clear();
         self.sending.clear();
+        self.unreported.clear();
         self.received = (0, 0);
     }
 
@@ -154,6 +160,15 @@ impl Machine {
             Some(raft) => raft.outputs(now),
             None => Outputs::default(),
         }
+    }
+
+    /// All up to `index` is applied: what is to be said of it now.
+    pub fn report_applied(&mut self, index: u64) -> Option<Input> {
+        if self.is_slow {
+            self.unreported.push_back(index);
+            return None;
+        }
+        Some(Input::Applied { index })
     }
 
     /// The disk as it will be once all is flushed.

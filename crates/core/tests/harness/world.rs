@@ -164,7 +164,7 @@ impl World {
         if let Some(base) = outputs.install {
             self.say(format!("{id} installs the snapshot of {}", base.position));
             let index = base.position.index;
-            inputs.push(Input::Applied { index });
+            inputs.extend(self.machine(id).report_applied(index));
         }
         self.tell_committed(id);
         inputs.extend(self.apply(id, outputs.apply));
@@ -220,7 +220,7 @@ impl World {
             self.say(format!("{id} {applied}"));
         }
         let index = entries.last()?.position.index;
-        Some(Input::Applied { index })
+        self.machine(id).report_applied(index)
     }
 
     fn tell_committed(&mut self, id: u64) {

@@ -330,7 +330,7 @@ mod tests {
 
     /// P55: who waits is known by index and term, also when the entry was applied before its position was learned.
     #[test]
-    fn a_position_learned_late_finds_its_own_response() {
+    fn p55_a_position_learned_late_finds_its_own_response() {
         let (first, second) = (Position::new(1, 2), Position::new(2, 2));
         let mut waits = Proposals::new(0);
         let (mine, answered) = forwarded(&mut waits);

@@ -297,7 +297,7 @@ fn a_missing_key_compares_as_zeros_but_has_no_value() {
 
 /// Rule 10: state, applied position and the library's part are of one moment, wherever the crash comes.
 #[test]
-fn a_crash_at_any_step_loses_only_the_end_and_replay_restores_it() {
+fn p50_a_crash_at_any_step_loses_only_the_end_and_replay_restores_it() {
     let folder = Folder::new("crash");
     let commands: Vec<Kind> = (0..40)
         .map(|n| match n % 8 {
@@ -398,7 +398,7 @@ fn snapshot_of(driven: &Driven) -> Vec<u8> {
 }
 
 #[test]
-fn a_snapshot_is_of_one_moment_though_writes_go_on() {
+fn p44_a_snapshot_is_of_one_moment_though_writes_go_on() {
     for flush_before in [false, true] {
         let mut driven = Driven::in_memory();
         driven.apply(put("a", "1")).unwrap();
@@ -522,7 +522,7 @@ fn the_thread_writes_in_the_background_and_when_it_ends() {
 }
 
 #[test]
-fn an_unknown_command_ends_the_replica() {
+fn p58_an_unknown_command_ends_the_replica() {
     let mut driven = Driven::in_memory();
     let garbage = Bytes::from_static(&[0xff; 3]);
     let answer = driven

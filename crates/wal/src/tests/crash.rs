@@ -66,7 +66,7 @@ fn check_survives(disk: &Arc<TestDisk>, acknowledged: usize, writes: &[Write], a
 }
 
 #[test]
-fn power_cut_at_every_byte_loses_nothing_acknowledged() {
+fn p49_power_cut_at_every_byte_loses_nothing_acknowledged() {
     let writes = history();
     let whole = Arc::new(TestDisk::default());
     assert_eq!(play(&whole, &writes), writes.len());
@@ -98,7 +98,7 @@ fn unflushed_writes_torn_in_any_part_lose_nothing_acknowledged() {
 }
 
 #[test]
-fn failure_of_every_operation_loses_nothing_acknowledged() {
+fn p60_failure_of_every_operation_loses_nothing_acknowledged() {
     let writes = history();
     let whole = Arc::new(TestDisk::default());
     play(&whole, &writes);
@@ -156,7 +156,7 @@ fn finished(writes: &[Write]) -> (Arc<TestDisk>, Wal) {
 }
 
 #[test]
-fn rot_of_any_byte_is_refused_or_harmless_once_marked() {
+fn p47_rot_of_any_byte_is_refused_or_harmless_once_marked() {
     let writes = history();
     let (disk, mut wal) = finished(&writes);
     wal.mark().expect("marks");
@@ -192,7 +192,7 @@ fn every_file_that_must_exist_is_missed() {
 }
 
 #[test]
-fn a_torn_tail_is_reported_and_never_written_over() {
+fn p47_a_torn_tail_is_reported_and_never_written_over() {
     let writes = [write(1, 3, 1)];
     let (disk, mut wal) = finished(&writes);
     disk.cut_power_after(100);

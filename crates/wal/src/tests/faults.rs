@@ -31,7 +31,7 @@ fn one_append_is_one_write_and_one_flush_also_where_a_segment_begins() {
 }
 
 #[test]
-fn failed_flush_and_failed_write_close_the_log_for_good() {
+fn p46_failed_flush_and_failed_write_close_the_log_for_good() {
     for (at, doing) in ["write", "flush"].iter().enumerate() {
         let disk = Arc::new(TestDisk::default());
         let (mut wal, _) = open(&disk).expect("opens");
@@ -58,7 +58,7 @@ fn failed_flush_and_failed_write_close_the_log_for_good() {
 }
 
 #[test]
-fn what_a_killed_process_left_unflushed_is_flushed_at_the_next_start() {
+fn p46_what_a_killed_process_left_unflushed_is_flushed_at_the_next_start() {
     let disk = Arc::new(TestDisk::default());
     let (mut wal, _) = open(&disk).expect("opens");
     disk.take_ops();
@@ -202,7 +202,7 @@ fn an_entry_that_rotted_before_it_was_written_is_refused() {
 }
 
 #[test]
-fn reading_respects_the_bounds_and_sees_rot() {
+fn p48_reading_respects_the_bounds_and_sees_rot() {
     let disk = Arc::new(TestDisk::default());
     let (mut wal, _) = open(&disk).expect("opens");
     let writes = [write(1, 4, 1), write(5, 4, 1), write(3, 5, 2), based(2, 1)];

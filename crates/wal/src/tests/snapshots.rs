@@ -60,7 +60,7 @@ fn the_newest_two_are_kept_and_the_newest_is_read() {
 }
 
 #[test]
-fn a_power_cut_at_every_byte_leaves_the_old_or_the_new() {
+fn p43_a_power_cut_at_every_byte_leaves_the_old_or_the_new() {
     let begun = Arc::new(TestDisk::default());
     save(&store(&begun), 10, &short(10)).expect("saves");
     for at in 0.. {
@@ -143,7 +143,7 @@ fn pieces_may_come_twice_and_a_gap_is_not_taken() {
 }
 
 #[test]
-fn a_log_without_its_snapshot_says_so() {
+fn p43_a_log_without_its_snapshot_says_so() {
     let disk = Arc::new(TestDisk::default());
     let store = store(&disk);
     assert!(
