@@ -30,6 +30,9 @@ pub enum ProposeError {
         /// The largest size allowed.
         bytes_max: usize,
     },
+    /// One of its conditions did not hold when it reached the leader. Nothing was proposed.
+    #[error("a condition of the proposal did not hold; nothing was proposed")]
+    ConditionFailed,
     /// Another leader's entry was committed in its place. Propose it again.
     #[error(
         "a new leader replaced it before it was committed; it was not applied, propose it again"
@@ -57,6 +60,7 @@ impl From<Refusal> for ProposeError {
             Refusal::NoLeader | Refusal::Transferring => Self::NoLeader,
             Refusal::DiskFull => Self::DiskFull,
             Refusal::Busy => Self::Busy,
+            Refusal::Condition => Self::ConditionFailed,
             // A refusal that this version does not know promises nothing.
             _ => Self::Unknown,
         }

@@ -75,8 +75,8 @@ mod worker;
 pub use bytes::Bytes;
 pub use little_raft_core as core;
 pub use little_raft_core::{
-    Base, ChangeError, ConfigError, Leases, Member, Membership, Message, Position, ReplicaId, Role,
-    State, Timing, Write,
+    Base, ChangeError, Conditions, ConfigError, Leases, Member, Membership, Message, Position,
+    ReplicaId, Role, State, Timing, Write,
 };
 
 pub use builder::{Builder, cluster_id};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use little_raft_core::{ConfigError, Input, Membership, ReplicaId, Timing};
+use little_raft_core::{Conditions, ConfigError, Input, Membership, ReplicaId, Timing};
 
 use crate::builder::Builder;
 use crate::driver::{ChangeRequest, Event, Proposal, ReadTask};
@@ -41,18 +41,49 @@ impl<M: StateMachine> Replica<M> {
     ///
     /// Without a leader the command waits for one, up to the proposal timeout.
     pub fn propose(&self, command: impl Command) -> Pending<M::Response, ProposeError> {
+        self.propose_under(command, None)
+    }
+
+    fn propose_under(
+        &self,
+        command: impl Command,
+        conditions: Option<Box<Conditions>>,
+    ) -> Pending<M::Response, ProposeError> {
         let payload = command.into_bytes();
         let (answer, mut pending) = Answer::new();
         let (bytes, bytes_max) = (payload.len(), self.handle.command_bytes_max);
         if bytes > bytes_max {
             answer.send(Err(ProposeError::TooLarge { bytes, bytes_max }));
         } else {
-            let proposal = Event::Propose(Proposal::new(payload, answer));
-            if self.handle.shell.call_or_leave(proposal) {
+            let mut proposal = Proposal::new(payload, answer);
+            proposal.conditions = conditions;
+            if self.handle.shell.call_or_leave(Event::Propose(proposal)) {
                 pending.leave();
             }
         }
         pending
+    }
+
+    /// Proposes a command that is appended only if these conditions hold at the leader when it gets there: that it leads
+    /// a certain term, that the membership has a certain version, that the log is not longer than it may be.
+    ///
+    /// ```no_run
+    /// # use little_raft::{Conditions, ProposeError, Replica, StateMachine};
+    /// # fn once<M: StateMachine>(replica: &Replica<M>) -> Result<(), ProposeError> {
+    /// let this_term = Conditions {
+    ///     leader_term: Some(replica.status().term),
+    ///     ..Conditions::default()
+    /// };
+    /// replica.propose_if("only while the same leader leads", this_term).wait()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn propose_if(
+        &self,
+        command: impl Command,
+        conditions: Conditions,
+    ) -> Pending<M::Response, ProposeError> {
+        self.propose_under(command, Some(Box::new(conditions)))
     }
 
     /// Reads the state machine, linearizably, on any replica: `look` sees the effect of every command that was

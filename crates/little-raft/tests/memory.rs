@@ -6,7 +6,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Group, Journal, outcome, until};
-use little_raft::{Builder, ProposeError, ReadError, Storage};
+use little_raft::{Builder, Conditions, ProposeError, ReadError, Storage};
 
 #[test]
 fn what_is_proposed_on_any_replica_is_read_on_every_replica() {
@@ -289,4 +289,52 @@ fn a_leader_reads_on_the_word_of_the_others() {
     let read = outcome(group.at(leader).read(|it| it.commands.len()));
     assert_eq!(read, Ok(1), "after {:?}", begun.elapsed());
     assert!(begun.elapsed() < Duration::from_secs(1), "nobody was asked");
+}
+
+#[test]
+fn a_proposal_whose_condition_fails_is_not_applied() {
+    let group = Group::new(3);
+    let (leader, follower) = (group.leader(), group.follower());
+    until("the data directories are bound", || {
+        let status = group.at(follower).status();
+        let bound = status.members.iter().all(|it| it.incarnation.is_some());
+        (bound && status.applied == group.at(leader).status().last).then_some(())
+    });
+    let status = group.at(leader).status();
+    let (version, last) = (status.members_version, status.last);
+    let none = Conditions::default();
+    let term = |leader_term| Conditions {
+        leader_term,
+        ..none
+    };
+    let members = |members_version| Conditions {
+        members_version,
+        ..none
+    };
+    let index = |index_max| Conditions { index_max, ..none };
+    let fail = [
+        term(Some(status.term + 1)),
+        members(Some(version + 1)),
+        index(Some(last)),
+    ];
+    let hold = [
+        none,
+        term(Some(status.term)),
+        members(Some(version)),
+        index(Some(last + 9)),
+    ];
+    for id in [leader, follower] {
+        for conditions in fail {
+            let outcome = outcome(group.at(id).propose_if("never", conditions));
+            assert_eq!(
+                outcome,
+                Err(ProposeError::ConditionFailed),
+                "{conditions:?}"
+            );
+        }
+    }
+    for (count, conditions) in hold.into_iter().enumerate() {
+        let outcome = outcome(group.at(follower).propose_if("once", conditions));
+        assert_eq!(outcome, Ok(count + 1), "{conditions:?}");
+    }
 }

@@ -286,8 +286,11 @@ impl<M: StateMachine> Engine<M> {
 
     fn ask(&mut self, now: Now, proposal: Proposal<M::Response>) {
         let ticket = self.proposals.next_ticket();
-        let command =
+        let mut command =
             little_raft_core::Proposal::command(proposal.checksum, proposal.payload.clone());
+        if let Some(conditions) = &proposal.conditions {
+            command.conditions = **conditions;
+        }
         let input = Input::Propose {
             ticket,
             proposal: command,

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use little_raft_core::Position;
+use little_raft_core::{Conditions, Position};
 
 use super::applier::Applied;
 use crate::error::ProposeError;
@@ -16,6 +16,8 @@ pub struct Proposal<R> {
     pub payload: Bytes,
     /// CRC-32C of it.
     pub checksum: u32,
+    /// When the leader may take it; always, if there are none.
+    pub conditions: Option<Box<Conditions>>,
     /// When to give up looking for a leader; set by the engine when it sees the proposal first.
     pub deadline: u64,
     /// Who waits.
@@ -28,6 +30,7 @@ impl<R> Proposal<R> {
         Self {
             checksum: checksum(&payload),
             payload,
+            conditions: None,
             deadline: u64::MAX,
             answer,
         }
