@@ -256,7 +256,7 @@ impl<M: StateMachine> Builder<M> {
         let board = Board::new(
             self.id,
             engine.progress(),
-            at.position.index,
+            applier.shown(),
             engine.membership(),
         );
         let shell = Shell::new(Parts {

@@ -103,7 +103,7 @@ pub(crate) struct Board {
     last: AtomicU64,
     durable: AtomicU64,
     committed: AtomicU64,
-    applied: AtomicU64,
+    applied: Arc<AtomicU64>,
     contact: AtomicU64,
 }
 
@@ -135,7 +135,7 @@ impl Board {
     pub(crate) fn new(
         id: ReplicaId,
         progress: Progress,
-        applied: u64,
+        applied: Arc<AtomicU64>,
         membership: &Membership,
     ) -> Self {
         let status = Status {
@@ -146,7 +146,7 @@ impl Board {
             last: progress.last,
             durable: progress.durable,
             committed: progress.committed,
-            applied,
+            applied: applied.load(Ordering::Acquire),
             members: membership.members.clone().into(),
             members_version: membership.version,
             timing: progress.timing,
@@ -156,7 +156,7 @@ impl Board {
             last: status.last.into(),
             durable: status.durable.into(),
             committed: status.committed.into(),
-            applied: status.applied.into(),
+            applied,
             contact: progress.contact.into(),
             inner: Mutex::new(Inner {
                 status,
@@ -194,11 +194,6 @@ impl Board {
     pub(crate) fn out_of_contact(&self) -> Duration {
         let contact = self.contact.load(Ordering::Acquire);
         Duration::from_nanos(timer::monotonic().saturating_sub(contact))
-    }
-
-    /// Shows how far the state machine is.
-    pub(crate) fn applied(&self, index: u64) {
-        self.applied.store(index, Ordering::Release);
     }
 
     fn change(&self, progress: Progress, membership: &Membership) {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use little_raft_core::{
     Apply, Base, Codec, Entry as LogEntry, EntryKind, Membership, Position, SendSnapshot,
@@ -27,6 +28,8 @@ pub struct Applier<M: StateMachine> {
     reader: Arc<dyn LogReader>,
     snapshots: Arc<dyn SnapshotFiles>,
     applied: Position,
+    /// The index of that, for others to see: before anybody is answered who waited for it.
+    shown: Arc<AtomicU64>,
     membership: Membership,
     is_durable: bool,
     /// Entries and bytes applied since the last snapshot was taken, or the durable machine was asked.
@@ -129,6 +132,7 @@ impl<M: StateMachine> Applier<M> {
             reader,
             snapshots,
             applied,
+            shown: Arc::new(applied.index.into()),
             membership,
             since_count: 0,
             since_bytes: 0,
@@ -177,6 +181,11 @@ impl<M: StateMachine> Applier<M> {
     /// The machine, for reads that need no order.
     pub fn machine(&self) -> &M {
         &self.machine
+    }
+
+    /// How far it has come, kept up to date.
+    pub fn shown(&self) -> Arc<AtomicU64> {
+        self.shown.clone()
     }
 
     /// How far it has come.
@@ -258,6 +267,7 @@ impl<M: StateMachine> Applier<M> {
                 .commit(self.applied, &library)
                 .map_err(machine_failed)?;
         }
+        self.shown.store(self.applied.index, Ordering::Release);
         for (answer, response) in self.responses.drain(..) {
             answer.send(Ok(response));
         }
@@ -310,6 +320,7 @@ impl<M: StateMachine> Applier<M> {
         self.machine.restore(&mut stream).map_err(machine_failed)?;
         stream.verify().map_err(machine_failed)?;
         self.applied = base.position;
+        self.shown.store(self.applied.index, Ordering::Release);
         self.membership = base.membership.clone();
         (self.since_count, self.since_bytes) = (0, 0);
         if self.is_durable {

@@ -144,6 +144,8 @@ pub struct Engine<M: StateMachine> {
     /// The indices of the two newest snapshots.
     saved: VecDeque<u64>,
     compacted: u64,
+    /// To where the log could be cut, but for followers that still need it.
+    compactable: u64,
     /// The core's answers, moved here to be worked off: reused.
     proposed: Vec<(u64, Result<Position, Refusal>)>,
     confirmed: Vec<(u64, Result<u64, Refusal>)>,
@@ -182,6 +184,7 @@ impl<M: StateMachine> Engine<M> {
             leader: None,
             saved: saved.into_iter().collect(),
             compacted: base,
+            compactable: base,
             proposed: Vec::new(),
             confirmed: Vec::new(),
             changes: Changes::default(),
@@ -196,6 +199,9 @@ impl<M: StateMachine> Engine<M> {
             Event::Wake => {
                 self.raft.step(now, Input::Wake);
                 self.expire(now.monotonic);
+                if self.compacted < self.compactable {
+                    self.compact(now, self.compactable);
+                }
             }
             Event::Propose(proposal) => self.propose(now, proposal),
             Event::ChangeMembers(change) => self.changes.add(now, *change),
@@ -424,6 +430,7 @@ impl<M: StateMachine> Engine<M> {
     /// A follower that is catching up keeps the log it needs, up to a bound: else it would need a snapshot instead, and
     /// another after that.
     fn compact(&mut self, now: Now, index: u64) {
+        self.compactable = self.compactable.max(index);
         let least = index.saturating_sub(self.config.held_entries_max);
         let needed = self.raft.slowest_follower().unwrap_or(index);
         let index = index.min(needed.max(least));

@@ -127,7 +127,6 @@ impl<M: StateMachine> Shell<M> {
 
     fn applied(self: &Arc<Self>, done: Done<M>) {
         if let Some(applied) = done.applied {
-            self.board.applied(applied.index);
             self.report(applied);
         }
         if let Some(send) = done.view_failed {

@@ -88,7 +88,6 @@ fn entry(position: Position) -> Entry {
 fn shell(election: Duration) -> Arc<Shell<Nothing>> {
     let storage = MemoryStorage::new();
     let engine = engine(election);
-    let board = Board::new(ReplicaId(1), engine.progress(), 0, engine.membership());
     let limits = ApplierConfig {
         snapshot_entries: u64::MAX,
         snapshot_bytes: usize::MAX,
@@ -102,6 +101,8 @@ fn shell(election: Duration) -> Arc<Shell<Nothing>> {
         reader.clone(),
         snapshots.clone(),
     );
+    let (progress, shown) = (engine.progress(), applier.shown());
+    let board = Board::new(ReplicaId(1), progress, shown, engine.membership());
     let own = Immediate::new(
         LogWriter::new(Box::new(storage)),
         Store::new(reader, snapshots.clone()),
