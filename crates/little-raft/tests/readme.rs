@@ -21,6 +21,22 @@ fn both_readmes_show_the_counter_exactly() {
 }
 
 #[test]
+fn all_code_in_the_readmes_is_of_an_example() {
+    let examples = ["counter", "own_cluster", "members"];
+    let examples = examples.map(|name| read(&format!("examples/{name}.rs")));
+    for readme in ["README.md", "README.zh-CN.md"] {
+        let shown = read(readme);
+        let blocks = shown.split("```rust\n").skip(1);
+        let blocks: Vec<&str> = blocks.filter_map(|it| it.split("```").next()).collect();
+        assert!(blocks.len() > 1, "{readme} shows too little");
+        for block in blocks {
+            let is_compiled = examples.iter().any(|example| example.contains(block));
+            assert!(is_compiled, "{readme} shows what is in no example: {block}");
+        }
+    }
+}
+
+#[test]
 fn examples_stay_as_short_as_promised() {
     let code = |path| {
         let is_code = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with("//");
