@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use little_raft_core::{Member, Membership, ReplicaId, State};
+use little_raft_core::{Member, Membership, ReplicaId, State, Timing};
 use thiserror::Error;
 
 use crate::driver::Progress;
@@ -34,6 +34,8 @@ pub struct Status {
     pub members: Arc<[Member]>,
     /// The version of the membership: it rises with every change.
     pub members_version: u64,
+    /// The timeouts that the group has agreed on, if it ever did; else each replica has those it was started with.
+    pub timing: Option<Timing>,
     /// Why it no longer runs; nothing while it does.
     pub stopped: Option<StopReason>,
 }
@@ -133,6 +135,7 @@ impl Board {
             applied,
             members: membership.members.clone().into(),
             members_version: membership.version,
+            timing: membership.timing,
             stopped: None,
         };
         Self {
@@ -185,6 +188,7 @@ impl Board {
         if status.members_version != membership.version {
             status.members_version = membership.version;
             status.members = membership.members.clone().into();
+            status.timing = membership.timing;
         }
         self.tell(inner);
     }
