@@ -128,7 +128,7 @@ fn a_member_is_added_catches_up_and_is_removed() {
 
     let removed = done(&all, &["member", "remove", &listed[0]]);
     assert!(
-        removed.contains(&format!("Member {} removed from cluster", listed[0])),
+        removed.contains(&format!("Member {:>16} removed from cluster", listed[0])),
         "{removed}"
     );
     assert_eq!(ended(&mut four), Some(0), "{}", four.said());
@@ -206,7 +206,7 @@ fn a_learner_is_promoted_leadership_moves_and_a_member_moves() {
     let mut four = Server::joining("four", &peer, &cluster, &[]);
     let promoted = soon(&all, &["member", "promote", &id]);
     assert!(
-        promoted.contains(&format!("Member {id} promoted in cluster")),
+        promoted.contains(&format!("Member {id:>16} promoted in cluster")),
         "{promoted}"
     );
     until("it is started, and votes", || is_voter(&all, &peer));
@@ -227,7 +227,7 @@ fn a_learner_is_promoted_leadership_moves_and_a_member_moves() {
     let new_peer = format!("http://127.0.0.1:{}", free_port());
     let updated = done(&all, &["member", "update", &id, "--peer-urls", &new_peer]);
     assert!(
-        updated.contains(&format!("Member {id} updated in cluster")),
+        updated.contains(&format!("Member {id:>16} updated in cluster")),
         "{updated}"
     );
     four.kill();
