@@ -287,6 +287,8 @@ impl Leading {
             gone.end_transfer(id, &mut own.out);
         }
         self.progress.retain(|id, _| next.member(*id).is_some());
+        // Who comes back under the same name counts its proposals anew.
+        self.origins.retain(|id, _| next.member(*id).is_some());
         self.commit(own);
         self.serve_confirmed_reads(own);
         position

@@ -90,6 +90,6 @@ pub use replica::{Command, Replica, Stale};
 pub use status::{Status, StatusWatch, WatchEnded};
 pub use storage::{Founding, LogReader, Opened, SnapshotFiles, SnapshotSink, Space, Storage};
 #[cfg(feature = "net")]
-pub use tcp::TcpCluster;
+pub use tcp::{TcpCluster, who_listens};
 #[cfg(feature = "wal")]
 pub use wal::WalStorage;

@@ -19,6 +19,7 @@ pub struct MemberChange {
     pub(crate) changes: Vec<Change>,
     pub(crate) expecting: Option<u64>,
     pub(crate) within: Duration,
+    pub(crate) awaits_voters: bool,
 }
 
 impl Default for MemberChange {
@@ -34,6 +35,7 @@ impl MemberChange {
             changes: Vec::new(),
             expecting: None,
             within: Duration::from_secs(60),
+            awaits_voters: true,
         }
     }
 
@@ -90,6 +92,13 @@ impl MemberChange {
     /// How long it may take; default: a minute.
     pub fn within(mut self, time: Duration) -> Self {
         self.within = time;
+        self
+    }
+
+    /// Ends as soon as it is committed and complete, without waiting for those who are to become voters: for who starts
+    /// them only afterwards.
+    pub fn once_committed(mut self) -> Self {
+        self.awaits_voters = false;
         self
     }
 

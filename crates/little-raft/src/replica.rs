@@ -196,11 +196,13 @@ impl<M: StateMachine> Replica<M> {
             changes,
             expecting,
             within,
+            awaits_voters,
         } = change;
         let request = ChangeRequest {
             changes,
             expecting,
             within,
+            awaits_voters,
             answer,
         };
         let event = Event::ChangeMembers(Box::new(request));

@@ -36,8 +36,10 @@ pub struct Status {
     pub members: Arc<[Member]>,
     /// The version of the membership: it rises with every change.
     pub members_version: u64,
-    /// Its timeouts; the group's, once [set for all](crate::MemberChange::set_timing).
+    /// Its timeouts.
     pub timing: Timing,
+    /// Those that the group has agreed on, once [set for all](crate::MemberChange::set_timing).
+    pub group_timing: Option<Timing>,
     /// Why it no longer runs; nothing while it does.
     pub stopped: Option<StopReason>,
 }
@@ -150,6 +152,7 @@ impl Board {
             members: membership.members.clone().into(),
             members_version: membership.version,
             timing: progress.timing,
+            group_timing: membership.timing,
             stopped: None,
         };
         Self {
@@ -206,6 +209,7 @@ impl Board {
         if status.members_version != membership.version {
             status.members_version = membership.version;
             status.members = membership.members.clone().into();
+            status.group_timing = membership.timing;
         }
         self.tell(inner);
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use little_raft_core::{Identity, Member, Message, ReplicaId};
 use little_raft_net::{Handler, Hello, Listener, Options, Refusal, Tcp};
@@ -51,6 +52,12 @@ impl TcpCluster {
         let listening = self.listener.as_ref().map(Listener::local_addr);
         listening.or_else(|| self.tcp.as_ref().map(Tcp::local_addr))
     }
+}
+
+/// Which replica listens for its peers at `address`, a `host:port`; nothing if none answers within `timeout`. Blocks.
+pub fn who_listens(address: &str, timeout: Duration) -> Option<ReplicaId> {
+    let hello = little_raft_net::ask(address, timeout).ok()?;
+    Some(hello.replica)
 }
 
 impl Cluster for TcpCluster {

@@ -234,3 +234,14 @@ fn a_leader_that_stops_hands_over_first() {
     let took = begun.elapsed();
     assert!(took < slow.election, "an election takes as long: {took:?}");
 }
+
+/// Who adds a member before it starts it can't wait for it to vote.
+#[test]
+fn an_addition_can_end_once_it_is_committed() {
+    let group = Group::new(3);
+    let change = MemberChange::new().add(4, "nobody").once_committed();
+    let joined = outcome(group.at(group.follower()).change_members(change)).expect("it joins");
+    let member = joined.member(ReplicaId(4)).expect("it is a member");
+    assert!(member.promote_when_caught_up);
+    assert!(!joined.is_voter(ReplicaId(4)));
+}

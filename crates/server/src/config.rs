@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use little_raft::Timing;
 use little_raft::core::ReplicaId;
 
 /// Starts a replica.
@@ -29,10 +30,10 @@ pub struct ServeArgs {
     /// Peer URL to tell others; the one in --initial-cluster.
     #[arg(long, default_value = "http://localhost:2380")]
     pub initial_advertise_peer_urls: String,
-    /// The founders, as name=url,name=url [default: this one alone]
+    /// The founders, as name=url,name=url [default: this one alone]; to join, the members as they are now and this one
     #[arg(long)]
     pub initial_cluster: Option<String>,
-    /// Whether the cluster is new or exists.
+    /// new: it is founded by all in --initial-cluster; existing: this replica joins one that runs, or did so once.
     #[arg(long, value_enum, default_value = "new")]
     pub initial_cluster_state: ClusterState,
     /// Keeps clusters apart: replicas with another token are refused.
@@ -70,7 +71,7 @@ pub enum ClusterState {
     Existing,
 }
 
-/// One founder.
+/// One member, as --initial-cluster has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Founder {
     /// Made of its peer URL and the cluster's token.
@@ -88,9 +89,13 @@ pub struct Founder {
 pub struct Config {
     /// This replica.
     pub id: ReplicaId,
-    /// The cluster: made of the token and all founders.
-    pub cluster: u64,
-    /// All founders, in the order of their ids.
+    /// Its name.
+    pub name: String,
+    /// Its own peer URL.
+    pub peer_url: String,
+    /// Whether it joins a cluster that exists, instead of founding one.
+    pub joins: bool,
+    /// All founders, in the order of their ids; who joins has the members that it was told of, and itself.
     pub founders: Vec<Founder>,
     /// Its data.
     pub data_dir: PathBuf,
@@ -195,14 +200,12 @@ pub enum ConfigError {
         /// Milliseconds.
         election: u64,
     },
-    /// Joining an existing cluster without data.
+    /// Nobody to join.
     #[error(
-        "--initial-cluster-state existing: {data_dir} holds no replica, and joining a running cluster is not built yet"
+        "--initial-cluster-state existing: --initial-cluster names only this replica; name the members of the running \
+         cluster too"
     )]
-    CantJoin {
-        /// Where data should be.
-        data_dir: PathBuf,
-    },
+    NobodyToJoin,
 }
 
 const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
@@ -220,7 +223,8 @@ impl Config {
         )?;
         let founders = founders(args, own_url)?;
         let own = founders.iter().find(|founder| founder.name == args.name);
-        let id = own.ok_or_else(|| not_in_cluster(args, &founders))?.id;
+        let own = own.ok_or_else(|| not_in_cluster(args, &founders))?;
+        let (id, peer_url) = (own.id, own.peer_url.clone());
         let listen = single("--listen-peer-urls", &args.listen_peer_urls)?;
         let client_urls: Vec<&str> = args.listen_client_urls.split(',').collect();
         let client_addresses = client_urls
@@ -237,12 +241,15 @@ impl Config {
         }
         let default_dir = || PathBuf::from(format!("{}.little-raft", args.name));
         let data_dir = args.data_dir.clone().unwrap_or_else(default_dir);
-        if args.initial_cluster_state == ClusterState::Existing && !data_dir.exists() {
-            return Err(ConfigError::CantJoin { data_dir });
+        let joins = args.initial_cluster_state == ClusterState::Existing;
+        if joins && founders.len() == 1 && !data_dir.exists() {
+            return Err(ConfigError::NobodyToJoin);
         }
         Ok(Self {
             id,
-            cluster: cluster_id(&args.initial_cluster_token, &founders),
+            name: args.name.clone(),
+            peer_url,
+            joins,
             founders,
             data_dir,
             token: args.initial_cluster_token.clone(),
@@ -265,6 +272,31 @@ fn check_timing(args: &ServeArgs) -> Result<(), ConfigError> {
             heartbeat,
             election,
         });
+    }
+    Ok(())
+}
+
+/// What `serve` would take as flags, for the whole group.
+///
+/// # Errors
+/// Says which can't be used, and why.
+pub fn check_group_timing(timing: Timing) -> Result<(), String> {
+    let (heartbeat, election) = (timing.heartbeat, timing.election);
+    if heartbeat < Duration::from_millis(1) || heartbeat > Duration::from_secs(60) {
+        return Err(format!(
+            "a heartbeat every {heartbeat:?} can't be used; it may be 1ms to 60s; nothing was changed"
+        ));
+    }
+    if election > Duration::from_secs(600) {
+        return Err(format!(
+            "an election timeout of {election:?} can't be used; it may be 600s at most; nothing was changed"
+        ));
+    }
+    if election < 5 * heartbeat {
+        return Err(format!(
+            "the election timeout {election:?} must be at least five times the heartbeat {heartbeat:?}, else a lost \
+             heartbeat is an election; nothing was changed"
+        ));
     }
     Ok(())
 }
@@ -340,7 +372,7 @@ fn single<'a>(flag: &'static str, urls: &'a str) -> Result<&'a str, ConfigError>
 }
 
 /// The `host:port` of a URL.
-fn authority<'a>(flag: &'static str, url: &'a str) -> Result<&'a str, ConfigError> {
+pub(crate) fn authority<'a>(flag: &'static str, url: &'a str) -> Result<&'a str, ConfigError> {
     let bad = || ConfigError::BadUrl {
         flag,
         url: url.into(),
@@ -377,17 +409,12 @@ fn resolve(flag: &'static str, url: &str) -> Result<SocketAddr, ConfigError> {
         .ok_or_else(|| unresolved("the name is unknown".into()))
 }
 
-fn replica_id(peer_url: &str, token: &str) -> ReplicaId {
-    let hash = hash([token.as_bytes(), peer_url.as_bytes()]);
+/// The id of whoever is reached at this URL, the same wherever it is made: where a member is added, and where it then
+/// starts.
+pub(crate) fn replica_id(peer_url: &str, token: &str) -> ReplicaId {
+    let url = peer_url.trim().trim_end_matches('/');
+    let hash = hash([token.as_bytes(), url.as_bytes()]);
     ReplicaId(hash.max(1))
-}
-
-fn cluster_id(token: &str, founders: &[Founder]) -> u64 {
-    let ids: Vec<u8> = founders
-        .iter()
-        .flat_map(|founder| founder.id.0.to_le_bytes())
-        .collect();
-    hash([token.as_bytes(), &ids]).max(1)
 }
 
 /// FNV-1a with a final mix: ids must be the same for ever, on every machine.
@@ -498,7 +525,7 @@ mod tests {
                     "--initial-cluster-state",
                     "existing",
                 ],
-                "joining a running cluster",
+                "names only this replica",
             ),
         ];
         for (flags, text) in cases {

@@ -3,12 +3,22 @@
 
 use std::time::Duration;
 
-use little_raft::{ProposeError, ReadError, Replica, Status as ReplicaStatus, StopReason};
+use little_raft::core::ReplicaId;
+use little_raft::{
+    MemberChange, ProposeError, ReadError, Replica, Status as ReplicaStatus, StopReason,
+};
 use tonic::Status;
 
-use crate::api::status::refused;
+use crate::api::status::{
+    no_leader, not_changed, refused, stopped, timed_out, too_many_requests, transfer_took_too_long,
+};
 use crate::proto::command::command::Kind;
 use crate::store::{Answer, Refusal, Store, encode};
+
+/// A change of members waits so long for another one, and for a leader.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A successor gets so long to catch up.
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The replica.
 pub struct Engine {
@@ -51,8 +61,68 @@ impl Engine {
             ReadError::Busy => too_many_requests(),
             ReadError::Stopped => stopped(),
             // A read can always be tried again, so its outcome is never in doubt.
-            _ => crate::api::status::no_leader(),
+            _ => no_leader(),
         })
+    }
+
+    /// Changes who belongs.
+    ///
+    /// # Errors
+    /// Why it wasn't changed, in etcd's words.
+    pub async fn change_members(&self, change: MemberChange) -> Result<(), Status> {
+        let change = change.within(CHANGE_TIMEOUT);
+        let changed = self.in_time(self.replica.change_members(change)).await?;
+        changed.map(drop).map_err(not_changed)
+    }
+
+    /// Hands leadership over to a voter, and ends when this replica has seen it lead.
+    ///
+    /// # Errors
+    /// When it doesn't in time.
+    pub async fn move_leader(&self, to: ReplicaId) -> Result<(), Status> {
+        let moved = async {
+            loop {
+                let status = self.replica.status();
+                if status.leader == Some(to) {
+                    return Ok(());
+                }
+                if status.stopped.is_some() {
+                    return Err(stopped());
+                }
+                // Given up after an election timeout: then it is tried again. Nothing happens where nobody leads.
+                self.replica.transfer_leadership(Some(to));
+                self.leads_within(to, status.timing.election).await;
+            }
+        };
+        let moved = tokio::time::timeout(TRANSFER_TIMEOUT, moved).await;
+        moved.unwrap_or_else(|_| Err(transfer_took_too_long()))
+    }
+
+    async fn leads_within(&self, to: ReplicaId, time: Duration) {
+        let mut watch = self.replica.watch_status();
+        let leads = async {
+            while let Ok(status) = watch.next().await
+                && status.leader != Some(to)
+            {}
+        };
+        // Whoever waited looks itself.
+        drop(tokio::time::timeout(time, leads).await);
+    }
+
+    /// Names the cluster: the same on all its replicas, whoever belongs today.
+    pub fn cluster_id(&self) -> u64 {
+        self.replica.cluster_id()
+    }
+
+    /// Ends after a change of leadership or membership, or after `time`.
+    pub async fn changed_or(&self, time: Duration) {
+        let mut watch = self.replica.watch_status();
+        let changed = async {
+            // The first is the status as it is.
+            drop(watch.next().await);
+            drop(watch.next().await);
+        };
+        drop(tokio::time::timeout(time, changed).await);
     }
 
     async fn in_time<T>(&self, pending: impl Future<Output = T>) -> Result<T, Status> {
@@ -89,7 +159,7 @@ impl Engine {
 /// *No leader* says that nothing was proposed, and clients act on it; what may have happened is a timeout.
 fn not_proposed(error: ProposeError) -> Status {
     match error {
-        ProposeError::NoLeader => crate::api::status::no_leader(),
+        ProposeError::NoLeader => no_leader(),
         ProposeError::Busy => too_many_requests(),
         ProposeError::DiskFull => refused(Refusal::NoSpace),
         ProposeError::TooLarge { .. } => refused(Refusal::TooLarge),
@@ -97,16 +167,4 @@ fn not_proposed(error: ProposeError) -> Status {
         ProposeError::Stopped => stopped(),
         _ => timed_out(),
     }
-}
-
-fn timed_out() -> Status {
-    Status::unavailable("etcdserver: request timed out")
-}
-
-fn too_many_requests() -> Status {
-    Status::resource_exhausted("etcdserver: too many requests")
-}
-
-fn stopped() -> Status {
-    Status::unavailable("etcdserver: server stopped")
 }

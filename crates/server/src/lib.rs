@@ -3,6 +3,7 @@
 //! A library with a thin program on it: [`store`] is the replicated state machine, [`api`] answers clients, [`engine`]
 //! is the replica between them. [`demo`] shows what they can do.
 
+pub mod announce;
 pub mod api;
 pub mod cli;
 pub mod client;

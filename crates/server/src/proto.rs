@@ -16,6 +16,11 @@ pub mod command {
     tonic::include_proto!("little_raft_command");
 }
 
+/// Calls of our own.
+pub mod group {
+    tonic::include_proto!("little_raft_group");
+}
+
 /// Codes messages as prost does, beginning with small buffers: most requests and answers are far smaller than the
 /// 8 KiB that tonic would take for each.
 pub struct SmallCodec<T, U>(std::marker::PhantomData<(T, U)>);

@@ -1,7 +1,9 @@
 //! A replica with its API, from start to stop.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +15,14 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
+use crate::announce::announce;
 use crate::api::Api;
 use crate::config::{Config, ConfigError, ServeArgs};
 use crate::engine::Engine;
-use crate::proto::etcdserverpb::Member;
+use crate::proto::command::MemberAttributes;
 use crate::store::{Store, StoreError};
-use little_raft::{Replica, StartError, StopReason, Timing};
+use little_raft::core::ReplicaId;
+use little_raft::{Builder, Replica, StartError, StopReason, Storage, Timing, WalStorage};
 
 /// Requests under way get so long when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -146,12 +150,30 @@ async fn run(config: Config) -> Result<(), ServeError> {
         listeners.push(listen(*address).await?);
     }
     let api = Arc::new(start(&config)?);
-    tracing::info!(id = %format_args!("{:x}", config.id.0), urls = ?config.client_urls, "serving clients");
-    let failure = serve_all(&api, listeners, stopping).await;
+    tracing::info!(id = %format_args!("{:x}", api.id.0), urls = ?config.client_urls, "serving clients");
+    let announcing = announce(
+        Arc::clone(&api),
+        own(&config, api.id),
+        config.peer_url.clone(),
+    );
+    let announcing = tokio::spawn(announcing);
+    let ended = serve_all(&api, listeners, stopping).await;
+    announcing.abort();
     // Blocks until all is flushed; nothing else runs here any more.
     tokio::task::block_in_place(|| api.engine.stop());
     tracing::info!("stopped");
-    failure.map_or(Ok(()), |reason| Err(ServeError::Stopped(reason)))
+    match ended {
+        None => Ok(()),
+        // That is what was asked for, and starting it again would change nothing: no failure, as in etcd.
+        Some(StopReason::Removed) => {
+            let dir = config.data_dir.display();
+            tracing::warn!(
+                "this replica was removed from its cluster for good: remove {dir}, its data, before a new one starts there"
+            );
+            Ok(())
+        }
+        Some(reason) => Err(ServeError::Stopped(reason)),
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -167,47 +189,73 @@ fn start(config: &Config) -> Result<Api, ServeError> {
     let timeout = REQUEST_TIMEOUT + 2 * config.election_timeout;
     let store = Store::open(&config.data_dir.join("store.redb"))?;
     let reader = store.reader();
-    let replica = Replica::<Store>::builder(config.id)
-        .members(
-            config
-                .founders
-                .iter()
-                .map(|founder| (founder.id, &founder.peer_address[..])),
-        )
+    let id = id(config)?;
+    let timing = Timing {
+        heartbeat: config.heartbeat,
+        election: config.election_timeout,
+    };
+    let replica = group(config, id)
         .cluster_token(&config.token)
-        .data_dir(config.data_dir.join("raft"))
+        .data_dir(log_dir(config))
         .listen(config.peer_address.to_string())
-        .timing(Timing {
-            heartbeat: config.heartbeat,
-            election: config.election_timeout,
-        })
+        .timing(timing)
         .snapshot_entries(config.snapshot_count)
         .proposal_timeout(timeout)
         .start(store)?;
     Ok(Api {
         reader,
         engine: Engine::new(replica, config.request_bytes_max, timeout + REQUEST_TIMEOUT),
-        cluster: config.cluster,
-        id: config.id,
-        members: members(config),
+        id,
+        known: known(config, id),
+        token: config.token.clone(),
         quota_bytes: config.quota_bytes,
         request_bytes_max: config.request_bytes_max,
     })
 }
 
-fn members(config: &Config) -> Vec<Member> {
-    let member = |founder: &crate::config::Founder| Member {
+fn log_dir(config: &Config) -> PathBuf {
+    config.data_dir.join("raft")
+}
+
+/// Whoever has joined keeps the id of that time, wherever it is reached today.
+fn id(config: &Config) -> Result<ReplicaId, ServeError> {
+    if !config.joins {
+        return Ok(config.id);
+    }
+    let recorded = WalStorage::new(log_dir(config)).identity();
+    let recorded = recorded.map_err(StartError::Storage)?;
+    Ok(recorded.map_or(config.id, |identity| identity.replica))
+}
+
+fn group(config: &Config, id: ReplicaId) -> Builder<Store> {
+    let members = config.founders.iter().map(|it| {
+        let is_own = it.id == config.id;
+        (if is_own { id } else { it.id }, &it.peer_address[..])
+    });
+    match config.joins {
+        true => Replica::builder(id).join(members),
+        false => Replica::builder(id).members(members),
+    }
+}
+
+/// What this replica says of itself.
+fn own(config: &Config, id: ReplicaId) -> MemberAttributes {
+    MemberAttributes {
+        id: id.0,
+        name: config.name.clone(),
+        client_urls: config.client_urls.clone(),
+    }
+}
+
+fn known(config: &Config, id: ReplicaId) -> BTreeMap<u64, MemberAttributes> {
+    let founders = config.founders.iter().filter(|_| !config.joins);
+    let founders = founders.map(|founder| MemberAttributes {
         id: founder.id.0,
         name: founder.name.clone(),
-        peer_ur_ls: vec![founder.peer_url.clone()],
-        client_ur_ls: if founder.id == config.id {
-            config.client_urls.clone()
-        } else {
-            Vec::new()
-        },
-        is_learner: false,
-    };
-    config.founders.iter().map(member).collect()
+        client_urls: Vec::new(),
+    });
+    let all = founders.chain([own(config, id)]);
+    all.map(|it| (it.id, it)).collect()
 }
 
 /// Serves until told to stop, or until the replica has ended by itself: then it returns why.

@@ -18,6 +18,8 @@ pub struct ChangeRequest {
     pub expecting: Option<u64>,
     /// How long it may take.
     pub within: Duration,
+    /// Whether it ends only when those who were added as voters vote.
+    pub awaits_voters: bool,
     /// Who waits.
     pub answer: Answer<Membership, MembersError>,
 }
@@ -178,7 +180,7 @@ impl ChangeRequest {
             let member = membership.member(*id);
             member.is_some_and(|member| member.promote_when_caught_up)
         };
-        added.filter(waits).collect()
+        added.filter(|_| self.awaits_voters).filter(waits).collect()
     }
 }
 

@@ -81,7 +81,7 @@ async fn missing(request: Request) -> Response {
         return (StatusCode::NOT_FOUND, text).into_response();
     }
     let text = format!(
-        "{} is not built yet: this version serves KV, Cluster.MemberList and Maintenance.Status",
+        "{} is not built yet: this version serves KV, Cluster, Maintenance.Status and Maintenance.MoveLeader",
         path.trim_start_matches('/').replace('/', ".")
     );
     tonic::Status::unimplemented(text).into_http::<axum::body::Body>()

@@ -1,10 +1,13 @@
-//! The Maintenance service, as far as it goes: how this replica stands.
+//! The Maintenance service, as far as it goes: how this replica stands, and handing leadership over.
 
+use little_raft::core::{ReplicaId, Role, State};
 use tonic::{Request, Response, Status};
 
-use super::{Api, ETCD_VERSION};
+use super::{Api, ETCD_VERSION, status};
 use crate::proto::etcdserverpb::maintenance_server::Maintenance;
-use crate::proto::etcdserverpb::{StatusRequest, StatusResponse};
+use crate::proto::etcdserverpb::{
+    MoveLeaderRequest, MoveLeaderResponse, StatusRequest, StatusResponse,
+};
 
 #[tonic::async_trait]
 impl Maintenance for Api {
@@ -28,8 +31,36 @@ impl Maintenance for Api {
             raft_applied_index: status.applied,
             errors,
             db_size_in_use: signed(self.reader.bytes()),
-            is_learner: false,
+            is_learner: self.is_learner(),
         }))
+    }
+
+    /// Only the leader does it, as in etcd.
+    async fn move_leader(
+        &self,
+        request: Request<MoveLeaderRequest>,
+    ) -> Result<Response<MoveLeaderResponse>, Status> {
+        let to = ReplicaId(request.into_inner().target_id);
+        let now = self.engine.status();
+        if now.state != State::Leader {
+            return Err(status::not_leader());
+        }
+        let votes = |it: &little_raft::Member| it.id == to && it.role == Some(Role::Voter);
+        if !now.members.iter().any(votes) {
+            return Err(status::bad_transferee());
+        }
+        self.engine.move_leader(to).await?;
+        Ok(Response::new(MoveLeaderResponse {
+            header: Some(self.header(self.reader.revision())),
+        }))
+    }
+}
+
+impl Api {
+    fn is_learner(&self) -> bool {
+        let members = self.engine.status().members;
+        let own = members.iter().find(|it| it.id == self.id);
+        own.is_some_and(|own| own.role == Some(Role::Learner))
     }
 }
 

@@ -4,8 +4,12 @@ mod cluster;
 mod http;
 mod kv;
 mod maintenance;
+mod members;
+mod reconfiguration;
 pub mod status;
+mod timing;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -14,10 +18,12 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
 use crate::engine::Engine;
+use crate::proto::command::MemberAttributes;
+use crate::proto::etcdserverpb::ResponseHeader;
 use crate::proto::etcdserverpb::cluster_server::ClusterServer;
 use crate::proto::etcdserverpb::kv_server::KvServer;
 use crate::proto::etcdserverpb::maintenance_server::MaintenanceServer;
-use crate::proto::etcdserverpb::{Member, ResponseHeader};
+use crate::proto::group::timing_server::TimingServer;
 use crate::store::Reader;
 
 /// What etcd's transport allows above its request limit.
@@ -32,12 +38,12 @@ pub struct Api {
     pub engine: Engine,
     /// Its store.
     pub reader: Reader,
-    /// Names the cluster in every header.
-    pub cluster: u64,
     /// This replica.
     pub id: ReplicaId,
-    /// Everybody, in the order of their ids.
-    pub members: Vec<Member>,
+    /// What is known of members before they have said it themselves: of the founders, and of this one.
+    pub known: BTreeMap<u64, MemberAttributes>,
+    /// The cluster's token: ids of new members are made with it.
+    pub token: String,
     /// Writes are refused when the store holds so many bytes.
     pub quota_bytes: u64,
     /// The largest request.
@@ -51,10 +57,21 @@ impl Api {
         let kv = KvServer::from_arc(Arc::clone(&self)).max_decoding_message_size(message_bytes_max);
         let cluster = ClusterServer::from_arc(Arc::clone(&self));
         let maintenance = MaintenanceServer::from_arc(Arc::clone(&self));
+        let timing = TimingServer::from_arc(Arc::clone(&self));
         // Method by method, so that what is missing gets an answer that says so.
-        let mut router = Router::new()
-            .route_service("/etcdserverpb.Cluster/MemberList", cluster)
-            .route_service("/etcdserverpb.Maintenance/Status", maintenance);
+        let mut router = Router::new();
+        for method in ["Get", "Set"] {
+            let path = format!("/little_raft_group.Timing/{method}");
+            router = router.route_service(&path, timing.clone());
+        }
+        for method in ["Add", "Remove", "Update", "List", "Promote"] {
+            let path = format!("/etcdserverpb.Cluster/Member{method}");
+            router = router.route_service(&path, cluster.clone());
+        }
+        for method in ["Status", "MoveLeader"] {
+            let path = format!("/etcdserverpb.Maintenance/{method}");
+            router = router.route_service(&path, maintenance.clone());
+        }
         for method in ["Range", "Put", "DeleteRange", "Txn", "Compact"] {
             router = router.route_service(&format!("/etcdserverpb.KV/{method}"), kv.clone());
         }
@@ -63,7 +80,7 @@ impl Api {
 
     fn header(&self, revision: i64) -> ResponseHeader {
         ResponseHeader {
-            cluster_id: self.cluster,
+            cluster_id: self.engine.cluster_id(),
             member_id: self.id.0,
             revision,
             raft_term: self.engine.status().term,

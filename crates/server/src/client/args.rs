@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::member_args::{IdArgs, MemberCommand, TimingCommand};
 use super::{ClientError, DeleteRangeRequest, PutRequest, RangeRequest};
 use crate::proto::etcdserverpb::range_request;
 
@@ -42,7 +43,7 @@ pub enum OutputFormat {
     Table,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let (number, unit) = match text.find(|c: char| c.is_ascii_alphabetic()) {
         Some(at) => text.split_at(at),
         None => (text, "s"),
@@ -73,8 +74,16 @@ pub enum ClientCommand {
     Txn(TxnArgs),
     /// How each endpoint stands.
     Status,
-    /// Who belongs to the cluster.
+    /// Who belongs to the cluster: `member list`.
     Members,
+    /// Changes who belongs to the cluster.
+    #[command(subcommand)]
+    Member(MemberCommand),
+    /// Hands leadership over to another voter; the leader must be among the endpoints.
+    MoveLeader(IdArgs),
+    /// The timeouts of the whole cluster.
+    #[command(subcommand)]
+    Timing(TimingCommand),
 }
 
 /// Of `txn`.

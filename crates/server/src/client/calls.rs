@@ -4,10 +4,9 @@ use tonic::Response;
 
 use super::endpoints::plain;
 use super::{
-    ClientError, DeleteRangeRequest, Endpoints, Kind, MemberListRequest, Printer, PutRequest,
-    RangeRequest, StatusRequest, TxnRequest,
+    ClientError, DeleteRangeRequest, Endpoints, Kind, Printer, PutRequest, RangeRequest,
+    StatusRequest, TxnRequest,
 };
-use crate::proto::etcdserverpb::cluster_client::ClusterClient;
 use crate::proto::etcdserverpb::kv_client::KvClient;
 use crate::proto::etcdserverpb::maintenance_client::MaintenanceClient;
 
@@ -66,15 +65,6 @@ pub async fn txn(
         async move { client.txn(request).await.map(Response::into_inner) }
     };
     printer.txn(&endpoints.first(Kind::Write, call).await?)
-}
-
-pub async fn members(endpoints: &Endpoints, printer: &mut Printer) -> Result<(), ClientError> {
-    let call = |channel| async move {
-        let request = MemberListRequest { linearizable: true };
-        let answer = ClusterClient::new(channel).member_list(request).await;
-        answer.map(Response::into_inner)
-    };
-    printer.members(&endpoints.first(Kind::Read, call).await?)
 }
 
 pub async fn status(endpoints: &Endpoints, printer: &mut Printer) -> Result<(), ClientError> {

@@ -76,6 +76,15 @@ impl Endpoints {
         Err(ClientError::Unreachable(failures.join("; ")))
     }
 
+    /// One of them.
+    pub fn only(&self, name: &str) -> Self {
+        let named = self.endpoints.iter().filter(|(it, _)| it == name);
+        Self {
+            endpoints: named.cloned().collect(),
+            command_timeout: self.command_timeout,
+        }
+    }
+
     /// Asks each server.
     pub async fn each<T, F>(&self, call: impl Fn(Channel) -> F) -> Vec<(String, Result<T, String>)>
     where

@@ -5,9 +5,10 @@ use serde_json::{Map, Value, json};
 
 use crate::proto::etcdserverpb::response_op::Response;
 use crate::proto::etcdserverpb::{
-    DeleteRangeResponse, MemberListResponse, PutResponse, RangeResponse, ResponseHeader,
-    ResponseOp, StatusResponse, TxnResponse,
+    DeleteRangeResponse, Member, MemberAddResponse, MemberListResponse, PutResponse, RangeResponse,
+    ResponseHeader, ResponseOp, StatusResponse, TxnResponse,
 };
+use crate::proto::group::TimingResponse;
 use crate::proto::mvccpb::KeyValue;
 
 /// An object without what is zero, empty or false.
@@ -124,20 +125,36 @@ pub fn status(answers: &[(String, StatusResponse)]) -> Value {
 }
 
 pub fn members(answer: &MemberListResponse) -> Value {
-    let members: Vec<Value> = answer
-        .members
-        .iter()
-        .map(|member| {
-            object! {
-                "ID": member.id,
-                "name": member.name,
-                "peerURLs": member.peer_ur_ls,
-                "clientURLs": member.client_ur_ls,
-                "isLearner": member.is_learner,
-            }
-        })
-        .collect();
-    object! {"header": header(&answer.header), "members": members}
+    members_changed(&answer.header, &answer.members)
+}
+
+pub fn member_added(answer: &MemberAddResponse) -> Value {
+    let added = answer.member.as_ref().map_or(Value::Null, member);
+    let members: Vec<Value> = answer.members.iter().map(member).collect();
+    object! {"header": header(&answer.header), "member": added, "members": members}
+}
+
+pub fn members_changed(of: &Option<ResponseHeader>, members: &[Member]) -> Value {
+    let members: Vec<Value> = members.iter().map(member).collect();
+    object! {"header": header(of), "members": members}
+}
+
+fn member(member: &Member) -> Value {
+    object! {
+        "ID": member.id,
+        "name": member.name,
+        "peerURLs": member.peer_ur_ls,
+        "clientURLs": member.client_ur_ls,
+        "isLearner": member.is_learner,
+    }
+}
+
+pub fn timing(answer: &TimingResponse) -> Value {
+    json!({
+        "heartbeat_ns": answer.heartbeat_ns,
+        "election_ns": answer.election_ns,
+        "agreed": answer.agreed,
+    })
 }
 
 fn base64(bytes: &Bytes) -> String {

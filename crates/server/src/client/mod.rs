@@ -4,6 +4,8 @@ mod args;
 mod calls;
 mod endpoints;
 mod json;
+mod member_args;
+mod member_calls;
 mod print;
 mod txn_text;
 
@@ -11,10 +13,10 @@ use std::io::{self, Read};
 use std::process::ExitCode;
 
 pub use args::{ClientCommand, Connection, OutputFormat};
+pub use member_args::{MemberCommand, TimingCommand};
 
 use crate::proto::etcdserverpb::{
-    Compare, DeleteRangeRequest, MemberListRequest, PutRequest, RangeRequest, RequestOp,
-    StatusRequest, TxnRequest,
+    Compare, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, StatusRequest, TxnRequest,
 };
 use endpoints::{Endpoints, Kind};
 use print::Printer;
@@ -29,6 +31,9 @@ pub enum ClientError {
     /// No endpoint answered.
     #[error("no endpoint answers: {0}; is the server running, and --endpoints right?")]
     Unreachable(String),
+    /// Only the leader can do it, and it is not among the endpoints.
+    #[error("no leader endpoint given at --endpoints: {0}; `status` says who leads")]
+    NoLeaderGiven(String),
     /// The server refused.
     #[error("{}", .0.message())]
     Refused(#[from] tonic::Status),
@@ -76,7 +81,16 @@ pub fn run(connection: &Connection, command: ClientCommand) -> Result<(), Client
                 calls::txn(&endpoints, txn_text::parse(&text)?, &mut printer).await
             }
             ClientCommand::Status => calls::status(&endpoints, &mut printer).await,
-            ClientCommand::Members => calls::members(&endpoints, &mut printer).await,
+            ClientCommand::Members => member_calls::list(&endpoints, &mut printer).await,
+            ClientCommand::Member(command) => {
+                member_calls::member(&endpoints, command, &mut printer).await
+            }
+            ClientCommand::MoveLeader(args) => {
+                member_calls::move_leader(&endpoints, args.move_leader()?, &mut printer).await
+            }
+            ClientCommand::Timing(command) => {
+                member_calls::timing(&endpoints, command, &mut printer).await
+            }
         }
     })
 }

@@ -1,15 +1,17 @@
 //! Answers as text.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::{ClientError, OutputFormat, json};
 use crate::proto::etcdserverpb::response_op::Response;
 use crate::proto::etcdserverpb::{
-    DeleteRangeResponse, MemberListResponse, PutResponse, RangeResponse, StatusResponse,
-    TxnResponse,
+    DeleteRangeResponse, Member, MemberAddResponse, MemberListResponse, PutResponse, RangeResponse,
+    ResponseHeader, StatusResponse, TxnResponse,
 };
+use crate::proto::group::TimingResponse;
 use crate::proto::mvccpb::KeyValue;
 
 /// Prints in one format. Keys and values go out as the bytes they are.
@@ -84,7 +86,7 @@ impl Printer {
     }
 
     pub fn members(&mut self, answer: &MemberListResponse) -> Result<(), ClientError> {
-        let row = |member: &crate::proto::etcdserverpb::Member| {
+        let row = |member: &Member| {
             let state = if member.name.is_empty() {
                 "unstarted"
             } else {
@@ -109,6 +111,89 @@ impl Printer {
             "IS LEARNER",
         ];
         self.rows(&titles, &rows, || json::members(answer))
+    }
+
+    /// As etcdctl: also with what settings the new member is to be started.
+    pub fn member_added(
+        &mut self,
+        name: &str,
+        answer: &MemberAddResponse,
+    ) -> Result<(), ClientError> {
+        match self.format {
+            OutputFormat::Simple => Ok(self.simple_member_added(name, answer)?),
+            OutputFormat::Json => self.json(&json::member_added(answer)),
+            OutputFormat::Table => no_table(),
+        }
+    }
+
+    pub fn member_changed(
+        &mut self,
+        id: u64,
+        what: &str,
+        header: &Option<ResponseHeader>,
+        members: &[Member],
+    ) -> Result<(), ClientError> {
+        let cluster = header.as_ref().map_or(0, |header| header.cluster_id);
+        match self.format {
+            OutputFormat::Simple => Ok(writeln!(
+                self.out,
+                "Member {id:16x} {what} cluster {cluster:16x}"
+            )?),
+            OutputFormat::Json => self.json(&json::members_changed(header, members)),
+            OutputFormat::Table => no_table(),
+        }
+    }
+
+    pub fn leader_moved(&mut self, from: u64, to: u64) -> Result<(), ClientError> {
+        Ok(writeln!(
+            self.out,
+            "Leadership transferred from {from:x} to {to:x}"
+        )?)
+    }
+
+    pub fn timing(&mut self, answer: &TimingResponse) -> Result<(), ClientError> {
+        let of = |nanos: u64| Duration::from_nanos(nanos);
+        let (heartbeat, election) = (of(answer.heartbeat_ns), of(answer.election_ns));
+        let whose = match answer.agreed {
+            true => "all replicas",
+            false => "this replica's flags; the cluster has agreed on none",
+        };
+        match self.format {
+            OutputFormat::Simple => Ok(writeln!(
+                self.out,
+                "heartbeat {heartbeat:?}, election {election:?} ({whose})"
+            )?),
+            OutputFormat::Json => self.json(&json::timing(answer)),
+            OutputFormat::Table => no_table(),
+        }
+    }
+
+    fn simple_member_added(&mut self, name: &str, answer: &MemberAddResponse) -> io::Result<()> {
+        let cluster = answer.header.as_ref().map_or(0, |header| header.cluster_id);
+        let added = answer.member.clone().unwrap_or_default();
+        let learns = if added.is_learner { " as learner" } else { "" };
+        writeln!(
+            self.out,
+            "Member {:16x} added{learns} to cluster {cluster:16x}",
+            added.id
+        )?;
+        let called = |member: &Member| match member.id == added.id {
+            true => name.to_owned(),
+            false => member.name.clone(),
+        };
+        let urls = |member: &Member| {
+            let named = member
+                .peer_ur_ls
+                .iter()
+                .map(|url| format!("{}={url}", called(member)));
+            named.collect::<Vec<_>>().join(",")
+        };
+        let all: Vec<String> = answer.members.iter().map(urls).collect();
+        writeln!(self.out, "\nETCD_NAME={name:?}")?;
+        writeln!(self.out, "ETCD_INITIAL_CLUSTER={:?}", all.join(","))?;
+        let own = added.peer_ur_ls.join(",");
+        writeln!(self.out, "ETCD_INITIAL_ADVERTISE_PEER_URLS={own:?}")?;
+        writeln!(self.out, "ETCD_INITIAL_CLUSTER_STATE=\"existing\"")
     }
 
     fn rows(
@@ -182,7 +267,7 @@ impl Printer {
 
 fn no_table() -> Result<(), ClientError> {
     Err(ClientError::Usage(
-        "-w table is for status and members; use simple or json".into(),
+        "-w table is for status and member list; use simple or json".into(),
     ))
 }
 

@@ -19,7 +19,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection to one replica, made when it is needed and made again when it broke.
 #[derive(Clone, Debug)]
 pub struct Client {
-    channel: Channel,
+    pub(super) channel: Channel,
 }
 
 /// How a write ended.
@@ -161,7 +161,7 @@ fn never_connected(status: &Status) -> bool {
     false
 }
 
-async fn timed<T>(
+pub(super) async fn timed<T>(
     timeout: Duration,
     call: impl Future<Output = Result<tonic::Response<T>, Status>>,
 ) -> Result<T, Status> {

@@ -2,8 +2,10 @@
 
 pub mod client;
 mod error;
+pub mod group;
 mod keys;
 pub mod ledger;
+mod regroup;
 pub mod replicas;
 mod screen;
 mod tour;
@@ -183,6 +185,9 @@ fn json(figures: &Figures, error: Option<&DemoError>) -> serde_json::Value {
         "failover_ms": ms(figures.failover),
         "restart_catch_up_ms": ms(figures.catch_up),
         "linearizable_reads": figures.linearizable_reads,
+        "join_ms": ms(figures.join),
+        "replace_ms": ms(figures.replace),
+        "transfer_ms": ms(figures.transfer),
         "ok": error.is_none(),
     });
     if let Some(error) = error {

@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How many there are: the smallest cluster that survives the loss of one.
+/// How many found the cluster: the smallest that survives the loss of one.
 pub const COUNT: usize = 3;
+/// How many there can be, with those that join later.
+pub const SEATS: usize = 6;
 
-/// Three replicas, each a child process with a data directory of its own. Dropping it kills them.
+/// Replicas, each a child process with a data directory of its own. Dropping it kills them.
 ///
 /// Each child reads its standard input, a pipe whose other end only this process holds, and exits when it ends: so no
 /// child outlives this process, even when this one is killed with SIGKILL.
@@ -22,8 +24,10 @@ pub struct Replicas {
     program: PathBuf,
     dir: PathBuf,
     flags: Vec<String>,
-    ports: [Ports; COUNT],
-    children: [Slot; COUNT],
+    ports: [Ports; SEATS],
+    children: [Slot; SEATS],
+    /// Who may end by itself: it is being removed.
+    leaving: [bool; SEATS],
 }
 
 /// What a replica's process does.
@@ -67,7 +71,8 @@ impl Replicas {
             dir: dir.into(),
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             ports: remembered_ports(&dir.join("ports"))?,
-            children: [Slot::Down, Slot::Down, Slot::Down],
+            children: std::array::from_fn(|_| Slot::Down),
+            leaving: [false; SEATS],
         })
     }
 
@@ -92,6 +97,7 @@ impl Replicas {
             // Ctrl-C is for the demo only, and the system wakes a paused group whose parent is gone.
             .process_group(0);
         self.children[which] = Slot::Running(command.spawn()?);
+        self.leaving[which] = false;
         Ok(())
     }
 
@@ -102,7 +108,7 @@ impl Replicas {
 
     /// Kills all of them at once.
     pub fn kill_all(&mut self) {
-        self.kill_each(&[0, 1, 2]);
+        self.kill_each(&std::array::from_fn::<_, SEATS, _>(|which| which));
     }
 
     fn kill_each(&mut self, which: &[usize]) {
@@ -157,8 +163,14 @@ impl Replicas {
             Slot::Down => State::Down,
             Slot::Running(_) => State::Running,
             Slot::Paused(_) => State::Paused,
+            Slot::Ended(status) if self.leaving[which] && status.success() => State::Down,
             Slot::Ended(status) => State::Ended(*status),
         }
+    }
+
+    /// This one is being removed from the cluster, and ends then.
+    pub fn let_leave(&mut self, which: usize) {
+        self.leaving[which] = true;
     }
 
     /// The process of one that runs or is paused.
@@ -194,12 +206,51 @@ impl Replicas {
         self.dir.join(format!("{}.log", name(which)))
     }
 
+    /// From now on this one joins the cluster that runs, whose members are these besides itself. It begins with an empty
+    /// directory, and stays one that joined for as long as that is there.
+    ///
+    /// # Errors
+    /// If what was there before can't be removed.
+    pub fn let_join(&mut self, which: usize, members: &[usize]) -> io::Result<()> {
+        self.forget(which)?;
+        let mut all = members.to_vec();
+        all.push(which);
+        fs::create_dir_all(self.data_dir(which))?;
+        fs::write(self.joined(which), self.cluster(&all))
+    }
+
+    /// Removes all data of one that doesn't run.
+    ///
+    /// # Errors
+    /// If that can't be done.
+    pub fn forget(&mut self, which: usize) -> io::Result<()> {
+        assert!(self.pid(which).is_none(), "replica {which} runs");
+        // Where nothing is, nothing is left to do.
+        match fs::remove_dir_all(self.data_dir(which)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Beside its data: the cluster that it was told to join.
+    fn joined(&self, which: usize) -> PathBuf {
+        self.data_dir(which).join("joined")
+    }
+
+    fn cluster(&self, members: &[usize]) -> String {
+        let named = members
+            .iter()
+            .map(|&which| format!("{}=http://{}", name(which), self.peer_address(which)));
+        named.collect::<Vec<_>>().join(",")
+    }
+
     /// The flags that make `serve` this replica.
     pub fn serve_flags(&self, which: usize) -> Vec<String> {
         let client = format!("http://{}", self.client_address(which));
         let peer = format!("http://{}", self.peer_address(which));
-        let founder = |which: usize| format!("{}=http://{}", name(which), self.peer_address(which));
-        let founders: Vec<String> = (0..COUNT).map(founder).collect();
+        let joined = fs::read_to_string(self.joined(which)).ok();
+        let state = if joined.is_some() { "existing" } else { "new" };
+        let cluster = joined.unwrap_or_else(|| self.cluster(&[0, 1, 2]));
         vec![
             format!("--name={}", name(which)),
             format!("--data-dir={}", self.data_dir(which).display()),
@@ -207,7 +258,8 @@ impl Replicas {
             format!("--advertise-client-urls={client}"),
             format!("--listen-peer-urls={peer}"),
             format!("--initial-advertise-peer-urls={peer}"),
-            format!("--initial-cluster={}", founders.join(",")),
+            format!("--initial-cluster={cluster}"),
+            format!("--initial-cluster-state={state}"),
             "--initial-cluster-token=demo".into(),
             "--exit-with-stdin".into(),
         ]
@@ -229,7 +281,7 @@ fn address(port: u16) -> String {
     format!("127.0.0.1:{port}")
 }
 
-fn remembered_ports(path: &Path) -> io::Result<[Ports; COUNT]> {
+fn remembered_ports(path: &Path) -> io::Result<[Ports; SEATS]> {
     match fs::read_to_string(path) {
         Ok(text) => parse_ports(&text).ok_or_else(|| {
             let text = format!("{} is not what the demo wrote there", path.display());
@@ -248,7 +300,7 @@ fn remembered_ports(path: &Path) -> io::Result<[Ports; COUNT]> {
     }
 }
 
-fn parse_ports(text: &str) -> Option<[Ports; COUNT]> {
+fn parse_ports(text: &str) -> Option<[Ports; SEATS]> {
     let line = |line: &str| {
         let (client, peer) = line.split_once(' ')?;
         Some(Ports {
@@ -263,19 +315,20 @@ fn parse_ports(text: &str) -> Option<[Ports; COUNT]> {
 /// Below the ports that the system gives to outgoing connections: else somebody could take a dead replica's port, even
 /// a neighbour that dials it, which then talks to itself. Each process begins its search elsewhere, so that two that
 /// search at the same time don't find the same.
-fn free_ports() -> io::Result<[Ports; COUNT]> {
+fn free_ports() -> io::Result<[Ports; SEATS]> {
     const FIRST: u32 = 20_000;
-    const BLOCK: u32 = 2 * COUNT as u32;
-    const BLOCKS: u32 = 2_000;
+    const BLOCK: u32 = 2 * SEATS as u32;
+    const BLOCKS: u32 = 1_000;
     static SEARCHES: AtomicU32 = AtomicU32::new(0);
     let mut refused = io::ErrorKind::AddrInUse.into();
     for _ in 0..BLOCKS {
         let search = SEARCHES.fetch_add(1, Ordering::Relaxed);
         let block = std::process::id().wrapping_mul(11).wrapping_add(search) % BLOCKS;
         let first = u16::try_from(FIRST + block * BLOCK).expect("it is below 32,000");
-        let ports = [0, 2, 4].map(|at| Ports {
-            client: first + at,
-            peer: first + at + 1,
+        let ports = std::array::from_fn(|which| {
+            let client = first + 2 * which as u16;
+            let peer = client + 1;
+            Ports { client, peer }
         });
         let held: io::Result<Vec<TcpListener>> = ports
             .iter()

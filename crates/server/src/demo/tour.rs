@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::client::Outcome;
 use super::error::DemoError;
 use super::ledger::{Ledger, value_of};
-use super::replicas::{COUNT, State};
+use super::replicas::{COUNT, SEATS, State};
 use super::screen::{bold, dim};
 use super::watch::Stage;
 use super::words::{count, last_words, ms};
@@ -36,18 +36,24 @@ pub struct Figures {
     pub catch_up: Option<Duration>,
     /// Reads that had to see a write acknowledged before them, and did.
     pub linearizable_reads: usize,
+    /// From an empty disk to a fourth voter.
+    pub join: Option<Duration>,
+    /// From a lost disk to a new voter in its place.
+    pub replace: Option<Duration>,
+    /// From asking to the new leader.
+    pub transfer: Option<Duration>,
 }
 
 /// The story as it is told.
 pub struct Tour {
-    stage: Arc<Stage>,
+    pub(super) stage: Arc<Stage>,
     prefix: String,
     step: usize,
     /// What was measured up to now.
     pub figures: Figures,
 }
 
-type Held = Result<(), DemoError>;
+pub(super) type Held = Result<(), DemoError>;
 
 impl Tour {
     /// Writes keys that begin with `prefix`, which nobody else uses.
@@ -72,6 +78,7 @@ impl Tour {
         self.go_on(victim).await?;
         self.restart(victim).await?;
         self.kill_all().await?;
+        self.regroup().await?;
         self.prove().await
     }
 
@@ -256,7 +263,7 @@ impl Tour {
     /// All three as of one revision: what nobody answered for may still take effect.
     async fn read_all(&self) -> Result<Vec<Vec<KeyValue>>, DemoError> {
         let (mut replicas, mut revision) = (Vec::new(), None);
-        for client in &self.stage.clients {
+        for client in &self.stage.clients[..COUNT] {
             let prefix = self.write_prefix();
             let ask = async || client.get_all(&prefix, revision).await.ok();
             let (at, found) = self.until("all keys of a replica", ask).await?;
@@ -345,13 +352,13 @@ impl Tour {
         status.is_ok_and(|status| status.raft_applied_index >= goal.raft_applied_index)
     }
 
-    async fn leader(&self) -> Result<(usize, u64), DemoError> {
+    pub(super) async fn leader(&self) -> Result<(usize, u64), DemoError> {
         self.until("a leader", async || self.stage.leader().await)
             .await
     }
 
     /// Waits until all three name the same leader.
-    async fn all_follow(&self) -> Result<(usize, u64), DemoError> {
+    pub(super) async fn all_follow(&self) -> Result<(usize, u64), DemoError> {
         self.until("all three to follow one leader", async || {
             let statuses = self.stage.statuses().await;
             let named: Vec<(u64, u64)> = statuses
@@ -360,7 +367,7 @@ impl Tour {
                 .map(|status| (status.leader, status.raft_term))
                 .collect();
             let agreed =
-                named.len() == COUNT && named[0].0 != 0 && named.iter().all(|one| *one == named[0]);
+                named.len() >= COUNT && named[0].0 != 0 && named.iter().all(|one| *one == named[0]);
             if agreed {
                 self.stage.leader().await
             } else {
@@ -370,7 +377,7 @@ impl Tour {
         .await
     }
 
-    async fn until<T>(
+    pub(super) async fn until<T>(
         &self,
         what: &'static str,
         mut ask: impl AsyncFnMut() -> Option<T>,
@@ -388,7 +395,7 @@ impl Tour {
         }
     }
 
-    fn start(&self, which: usize) -> Held {
+    pub(super) fn start(&self, which: usize) -> Held {
         let started = self.stage.replicas().start(which);
         started.map_err(|source| DemoError::System {
             action: "start a replica",
@@ -398,7 +405,7 @@ impl Tour {
 
     fn all_live(&self) -> Held {
         let mut replicas = self.stage.replicas();
-        for which in 0..COUNT {
+        for which in 0..SEATS {
             if let State::Ended(status) = replicas.state(which) {
                 let log = replicas.log(which);
                 return Err(DemoError::Ended {
@@ -429,7 +436,7 @@ impl Tour {
         format!("{}write/", self.prefix)
     }
 
-    fn heading(&mut self, text: &str) {
+    pub(super) fn heading(&mut self, text: &str) {
         self.step += 1;
         self.stage
             .screen
@@ -437,7 +444,7 @@ impl Tour {
     }
 
     /// Without a terminal each step ends with the table that would be seen there.
-    async fn tell(&self, text: &str) {
+    pub(super) async fn tell(&self, text: &str) {
         self.stage.screen.say(text);
         if !self.stage.screen.is_live() {
             let table = self.stage.table().await;

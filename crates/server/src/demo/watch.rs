@@ -1,10 +1,10 @@
-//! How the three stand, asked again and again.
+//! How the replicas stand, asked again and again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::client::Client;
-use super::replicas::{COUNT, Replicas, State};
+use super::replicas::{COUNT, Replicas, SEATS, State};
 use super::screen::{Screen, bold, dim};
 use super::writer::Writer;
 use crate::proto::etcdserverpb::StatusResponse;
@@ -27,8 +27,8 @@ pub struct Stage {
 #[derive(Default)]
 struct Rates {
     at: Option<Instant>,
-    counts: [u64; COUNT],
-    per_second: [f64; COUNT],
+    counts: [u64; SEATS],
+    per_second: [f64; SEATS],
 }
 
 impl Stage {
@@ -36,7 +36,7 @@ impl Stage {
     pub fn new(replicas: Replicas, screen: Screen) -> Arc<Self> {
         let client = |which| Client::new(&replicas.client_address(which));
         Arc::new(Self {
-            clients: (0..COUNT).map(client).collect(),
+            clients: (0..SEATS).map(client).collect(),
             replicas: Mutex::new(replicas),
             screen,
             writer: Mutex::default(),
@@ -54,11 +54,17 @@ impl Stage {
         lock(&self.writer)
     }
 
-    /// Asks all three at once; nothing from those that don't answer.
-    pub async fn statuses(&self) -> [Option<StatusResponse>; COUNT] {
-        let ask = |which: usize| self.clients[which].status(STATUS_TIMEOUT);
-        let (one, two, three) = tokio::join!(ask(0), ask(1), ask(2));
-        [one.ok(), two.ok(), three.ok()]
+    /// Asks all at once; nothing from those that don't answer.
+    pub async fn statuses(&self) -> [Option<StatusResponse>; SEATS] {
+        let asked = self.clients.iter().cloned();
+        let asked: Vec<_> = asked
+            .map(|client| tokio::spawn(async move { client.status(STATUS_TIMEOUT).await.ok() }))
+            .collect();
+        let mut statuses = [const { None }; SEATS];
+        for (status, asked) in statuses.iter_mut().zip(asked) {
+            *status = asked.await.ok().flatten();
+        }
+        statuses
     }
 
     /// Who leads: the one that says so itself in the highest term.
@@ -75,7 +81,7 @@ impl Stage {
         }
     }
 
-    /// How the three stand at this moment.
+    /// How they stand at this moment.
     pub async fn table(&self) -> String {
         let statuses = self.statuses().await;
         let leader = leader(&statuses).map(|(which, _)| which);
@@ -83,6 +89,9 @@ impl Stage {
         let mut table = dim("  replica  state      term    commit   applied  writes/s  clients\n");
         for (which, status) in statuses.iter().enumerate() {
             let state = self.replicas().state(which);
+            if which >= COUNT && state == State::Down {
+                continue;
+            }
             let address = self.replicas().client_address(which);
             let word = word(state, status.is_some(), leader == Some(which));
             let number = |value: fn(&StatusResponse) -> u64| match status {
@@ -106,7 +115,7 @@ impl Stage {
         table
     }
 
-    fn per_second(&self) -> [f64; COUNT] {
+    fn per_second(&self) -> [f64; SEATS] {
         let counts = self.writer().as_ref().map(Writer::acknowledged_by);
         let mut rates = lock(&self.rates);
         let Some(counts) = counts else {
@@ -118,7 +127,7 @@ impl Stage {
         if rates.at.is_none() || seconds >= INTERVAL.as_secs_f64() / 2.0 {
             if rates.at.is_some() {
                 let more = |which: usize| counts[which].saturating_sub(rates.counts[which]);
-                rates.per_second = [0, 1, 2].map(|which| more(which) as f64 / seconds);
+                rates.per_second = std::array::from_fn(|which| more(which) as f64 / seconds);
             }
             (rates.at, rates.counts) = (Some(now), counts);
         }
@@ -137,12 +146,12 @@ fn word(state: State, answers: bool, leads: bool) -> &'static str {
     }
 }
 
-fn leader(statuses: &[Option<StatusResponse>; COUNT]) -> Option<(usize, u64)> {
+fn leader(statuses: &[Option<StatusResponse>; SEATS]) -> Option<(usize, u64)> {
     let leads = |status: &StatusResponse| {
         let own = status.header.as_ref().map(|header| header.member_id);
         own == Some(status.leader)
     };
-    (0..COUNT)
+    (0..SEATS)
         .filter_map(|which| Some((which, statuses[which].as_ref()?)))
         .filter(|(_, status)| leads(status))
         .map(|(which, status)| (which, status.raft_term))

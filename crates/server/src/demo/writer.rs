@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::client::{Client, Outcome};
 use super::ledger::{Ledger, value_of};
-use super::replicas::COUNT;
+use super::replicas::{COUNT, SEATS};
 
 /// When to give up an attempt where replicas and their leaders die.
 pub const SHORT_PATIENCE: Duration = Duration::from_millis(300);
@@ -42,6 +42,8 @@ pub struct Writer {
 #[derive(Debug)]
 struct Shared {
     clients: Vec<Client>,
+    /// Bit by bit, who of them is written to.
+    used: AtomicU64,
     prefix: String,
     pause: Duration,
     patience: Duration,
@@ -53,7 +55,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Record {
     ledger: Ledger,
-    acknowledged_by: [u64; COUNT],
+    acknowledged_by: [u64; SEATS],
     latencies: Vec<Duration>,
     waiting: Vec<Waiting>,
 }
@@ -66,10 +68,11 @@ struct Waiting {
 }
 
 impl Writer {
-    /// Starts to write keys that begin with `prefix`, through all replicas alike.
+    /// Starts to write keys that begin with `prefix`, through all founders alike.
     pub fn start(clients: &[Client], prefix: &str, pace: Pace) -> Self {
         let shared = Arc::new(Shared {
             clients: clients.to_vec(),
+            used: AtomicU64::new((1 << clients.len().min(COUNT)) - 1),
             prefix: prefix.into(),
             pause: pace.pause,
             patience: pace.patience,
@@ -78,9 +81,18 @@ impl Writer {
             record: Mutex::default(),
         });
         let lanes = (0..pace.lanes)
-            .map(|lane| tokio::spawn(write(Arc::clone(&shared), lane % clients.len())))
+            .map(|lane| tokio::spawn(write(Arc::clone(&shared), lane % clients.len().min(COUNT))))
             .collect();
         Self { shared, lanes }
+    }
+
+    /// Writes through this one from now on, or no more.
+    pub fn use_or_not(&self, which: usize, used: bool) {
+        let bit = 1 << which;
+        match used {
+            true => self.shared.used.fetch_or(bit, Ordering::Relaxed),
+            false => self.shared.used.fetch_and(!bit, Ordering::Relaxed),
+        };
     }
 
     /// Tells when the first write was acknowledged that begins at `since` or later. `since` must not be past when this
@@ -92,7 +104,7 @@ impl Writer {
     }
 
     /// How many writes each replica has acknowledged.
-    pub fn acknowledged_by(&self) -> [u64; COUNT] {
+    pub fn acknowledged_by(&self) -> [u64; SEATS] {
         self.shared.record().acknowledged_by
     }
 
@@ -117,6 +129,14 @@ impl Writer {
 }
 
 impl Shared {
+    /// The next one that is written to; the same if there is no other.
+    fn after(&self, at: usize) -> usize {
+        let (count, used) = (self.clients.len(), self.used.load(Ordering::Relaxed));
+        let others = (1..count).map(|step| (at + step) % count);
+        let mut used = others.filter(|which| used & (1 << which) != 0);
+        used.next().unwrap_or(at)
+    }
+
     fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -154,7 +174,7 @@ async fn write(shared: Arc<Shared>, mut at: usize) {
             patience = shared.patience;
             stayed += 1;
             if stayed.is_multiple_of(STAY) {
-                at = (at + 1) % shared.clients.len();
+                at = shared.after(at);
             }
             if !shared.pause.is_zero() {
                 tokio::time::sleep(shared.pause).await;
@@ -164,7 +184,7 @@ async fn write(shared: Arc<Shared>, mut at: usize) {
         if let Outcome::Unknown { timed_out: true } = outcome {
             patience = (patience * 2).min(LAST_PATIENCE.max(shared.patience));
         }
-        at = (at + 1) % shared.clients.len();
+        at = shared.after(at);
         tokio::time::sleep(AFTER_FAILURE).await;
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -10,12 +11,14 @@ use little_raft::core::Position;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use rustix::fs::statvfs;
 
+use super::attributes::{self, Attributes};
 use super::error::StoreError;
 use super::record::{Record, Revision};
 
 const RECORDS: TableDefinition<'_, (i64, u32), &[u8]> = TableDefinition::new("records");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const POINT: &str = "point";
+const ATTRIBUTES: &str = "attributes";
 const FORMAT: u32 = 1;
 /// redb's own default is 1 GiB, too much for three replicas on a laptop.
 const CACHE_BYTES: usize = 128 << 20;
@@ -36,6 +39,8 @@ pub struct Point {
     pub compacted: i64,
     /// A checksum over all writes ever, the same on every replica at one revision.
     pub history: u32,
+    /// What the members say of themselves. In a record of its own: files from before have none.
+    pub attributes: Arc<Attributes>,
 }
 
 impl Default for Point {
@@ -47,6 +52,7 @@ impl Default for Point {
             revision: 1,
             compacted: NEVER_COMPACTED,
             history: 0,
+            attributes: Arc::default(),
         }
     }
 }
@@ -82,6 +88,7 @@ impl Point {
             revision: i64::from_le_bytes(*revision),
             compacted: i64::from_le_bytes(*compacted),
             history: u32::from_le_bytes(*history),
+            attributes: Arc::default(),
         })
     }
 
@@ -155,24 +162,33 @@ impl Disk {
     /// # Errors
     /// If it can't be read, is damaged or of a newer format.
     pub fn point(&self) -> Result<Point, StoreError> {
-        let stored = self.read_point().map_err(|error| self.io("read", error))?;
-        let Some(stored) = stored else {
+        let read = |name| self.read_meta(name).map_err(|error| self.io("read", error));
+        let Some(stored) = read(POINT)? else {
             return Ok(Point::default());
         };
-        match Point::format(&stored) {
+        let mut point = self.decode_point(&stored)?;
+        if let Some(stored) = read(ATTRIBUTES)? {
+            let damaged = || self.damaged("its record of the members has a wrong checksum".into());
+            point.attributes = attributes::decode(&stored).ok_or_else(damaged)?.into();
+        }
+        Ok(point)
+    }
+
+    fn decode_point(&self, stored: &[u8]) -> Result<Point, StoreError> {
+        match Point::format(stored) {
             Some(found) if found > FORMAT => Err(StoreError::NewerFormat {
                 path: self.path.clone(),
                 found,
                 known: FORMAT,
             }),
-            _ => Point::decode(&stored)
+            _ => Point::decode(stored)
                 .ok_or_else(|| self.damaged("its state record has a wrong checksum".into())),
         }
     }
 
-    fn read_point(&self) -> Result<Option<Vec<u8>>, redb::Error> {
+    fn read_meta(&self, name: &str) -> Result<Option<Vec<u8>>, redb::Error> {
         let table = self.database.begin_read()?.open_table(META)?;
-        Ok(table.get(POINT)?.map(|stored| stored.value().to_vec()))
+        Ok(table.get(name)?.map(|stored| stored.value().to_vec()))
     }
 
     /// A view of the file as it is now.
@@ -396,9 +412,11 @@ impl DiskWrite {
     pub fn commit(self, point: &Point) -> Result<(), StoreError> {
         let Self { transaction, path } = self;
         let commit = move || -> Result<(), redb::Error> {
-            transaction
-                .open_table(META)?
-                .insert(POINT, &point.encode()[..])?;
+            {
+                let mut meta = transaction.open_table(META)?;
+                meta.insert(POINT, &point.encode()[..])?;
+                meta.insert(ATTRIBUTES, &attributes::encode(&point.attributes)[..])?;
+            }
             transaction.commit()?;
             Ok(())
         };

@@ -1,6 +1,7 @@
 //! Writing: what each request does to the state. A request that is refused, or fails halfway, leaves no trace.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -30,6 +31,8 @@ pub enum Answer {
     Txn(TxnResponse),
     /// To a compaction.
     Compact(CompactionResponse),
+    /// To what a member says of itself.
+    Attributes,
 }
 
 /// Why a request didn't take effect.
@@ -99,6 +102,10 @@ impl Execution<'_> {
             }
             Kind::Txn(request) => Ok(Answer::Txn(self.txn(request)?)),
             Kind::Compact(request) => Ok(Answer::Compact(self.compact(&request)?)),
+            Kind::Attributes(attributes) => {
+                Arc::make_mut(&mut self.state.attributes).insert(attributes.id, attributes);
+                Ok(Answer::Attributes)
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 //! Reads don't go through the applier. They take what they need from the index under a short lock, together with a
 //! view of the file, and read values without it.
 
+mod attributes;
 mod check;
 mod disk;
 mod error;
@@ -30,6 +31,7 @@ use little_raft::core::Position;
 use little_raft::{Entry, LibraryState, StateMachine};
 use prost::Message;
 
+pub use attributes::Attributes;
 pub use check::{
     delete_range as check_delete_range, put as check_put, put_cost, range as check_range,
     reads_only, serializable, txn as check_txn, txn_cost,
@@ -271,6 +273,11 @@ impl Reader {
     /// The newest revision.
     pub fn revision(&self) -> i64 {
         self.shared.read().committed.revision
+    }
+
+    /// What the members say of themselves.
+    pub fn attributes(&self) -> Arc<Attributes> {
+        self.shared.read().committed.attributes.clone()
     }
 
     /// Bytes of all that isn't compacted away.

@@ -1,17 +1,23 @@
 //! The whole store as a stream of bytes, for replicas that lag too far behind.
 //!
-//! Magic, revision, compacted revision, history checksum; then each record as length, revision, stored form; then a
+//! Magic, revision, compacted revision, history checksum, length and stored form of the members' attributes; then each record as length, revision, stored form; then a
 //! zero length and the CRC-32C of all before it. Integers little-endian.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use little_raft::Snapshot;
 
+use super::attributes::{self, Attributes};
 use super::disk::{DiskView, DiskWrite, Point};
 use super::record::{Record, Revision};
 use super::state::State;
 
-const MAGIC: &[u8; 8] = b"lr-kv\0\0\x01";
+const MAGIC: &[u8; 8] = b"lr-kv\0\0\x02";
+/// The same without attributes.
+const MAGIC_1: &[u8; 8] = b"lr-kv\0\0\x01";
+/// A kilobyte for each of thousands of members.
+const ATTRIBUTES_BYTES_MAX: usize = 16 << 20;
 /// Far above any request limit; guards the allocation.
 const RECORD_BYTES_MAX: usize = 1 << 30;
 /// Records are written to disk in portions of this size.
@@ -25,6 +31,7 @@ pub struct StoreView {
     revision: i64,
     compacted: i64,
     history: u32,
+    attributes: Arc<Attributes>,
 }
 
 impl StoreView {
@@ -35,6 +42,7 @@ impl StoreView {
             revision: state.revision,
             compacted: state.compacted,
             history: state.history,
+            attributes: state.attributes.clone(),
         }
     }
 
@@ -60,6 +68,9 @@ impl Snapshot for StoreView {
         out.write_all(&self.revision.to_le_bytes())?;
         out.write_all(&self.compacted.to_le_bytes())?;
         out.write_all(&self.history.to_le_bytes())?;
+        let attributes = attributes::encode(&self.attributes);
+        out.write_all(&(attributes.len() as u32).to_le_bytes())?;
+        out.write_all(&attributes)?;
         let mut stored = Vec::new();
         self.each(&mut |revision, record| {
             stored.clear();
@@ -81,7 +92,8 @@ pub(super) fn read(snapshot: &mut dyn Read, write: &DiskWrite) -> io::Result<Sta
         inner: snapshot,
         crc: 0,
     };
-    if &snapshot.array::<8>()? != MAGIC {
+    let magic = snapshot.array::<8>()?;
+    if ![MAGIC, MAGIC_1].contains(&&magic) {
         return Err(invalid("it doesn't begin like a snapshot of this store"));
     }
     let mut state = State::at(Point {
@@ -90,6 +102,9 @@ pub(super) fn read(snapshot: &mut dyn Read, write: &DiskWrite) -> io::Result<Sta
         history: u32::from_le_bytes(snapshot.array()?),
         ..Point::default()
     });
+    if &magic == MAGIC {
+        state.attributes = read_attributes(&mut snapshot)?.into();
+    }
     write.clear().map_err(io::Error::other)?;
     let mut portion = Vec::new();
     let mut portion_bytes = 0;
@@ -114,6 +129,17 @@ pub(super) fn read(snapshot: &mut dyn Read, write: &DiskWrite) -> io::Result<Sta
         return Err(invalid("its checksum is wrong"));
     }
     Ok(state)
+}
+
+fn read_attributes(snapshot: &mut Summed<&mut dyn Read>) -> io::Result<Attributes> {
+    let length = u32::from_le_bytes(snapshot.array()?) as usize;
+    if length > ATTRIBUTES_BYTES_MAX {
+        return Err(invalid("its record of the members is too long"));
+    }
+    let mut stored = Vec::new();
+    snapshot.take(length as u64).read_to_end(&mut stored)?;
+    attributes::decode(&stored)
+        .ok_or_else(|| invalid("its record of the members has a wrong checksum"))
 }
 
 fn read_record(snapshot: &mut Summed<&mut dyn Read>) -> io::Result<Option<(Revision, Record)>> {

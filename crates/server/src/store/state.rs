@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 
 use little_raft::LibraryState;
 use little_raft::core::Position;
 
+use super::attributes::Attributes;
 use super::disk::{Disk, DiskView, NEVER_COMPACTED, Point};
 use super::error::StoreError;
 use super::index::{Index, Version};
@@ -24,6 +26,8 @@ pub struct State {
     pub revision: i64,
     pub compacted: i64,
     pub history: u32,
+    /// What the members say of themselves.
+    pub attributes: Arc<Attributes>,
     /// Bytes of all records that aren't compacted away: what the quota limits.
     pub bytes: u64,
     /// What reads see.
@@ -64,6 +68,7 @@ impl State {
             revision: point.revision,
             compacted: point.compacted,
             history: point.history,
+            attributes: point.attributes.clone(),
             bytes: 0,
             committed: point.clone(),
             durable: point,
@@ -125,6 +130,7 @@ impl State {
             revision: self.revision,
             compacted: self.compacted,
             history: self.history,
+            attributes: self.attributes.clone(),
         }
     }
 

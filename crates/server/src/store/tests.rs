@@ -10,6 +10,7 @@ use little_raft::core::Position;
 use little_raft::{Entry, LibraryState, Snapshot, StateMachine};
 
 use super::*;
+use crate::proto::command::MemberAttributes;
 use crate::proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use crate::proto::etcdserverpb::request_op::Request;
 use crate::proto::etcdserverpb::{
@@ -395,6 +396,34 @@ fn snapshot_of(driven: &Driven) -> Vec<u8> {
         .write_to(&mut bytes)
         .unwrap();
     bytes
+}
+
+#[test]
+fn what_members_say_survives_a_restart_and_travels_in_the_snapshot() {
+    let said = MemberAttributes {
+        id: 7,
+        name: "seven".into(),
+        client_urls: vec!["http://h:1".into()],
+    };
+    let folder = Folder::new("attributes");
+    let mut driven =
+        Driven::new(Store::without_thread(Disk::open(&folder.file()).unwrap()).unwrap());
+    let revision = driven.store.reader().revision();
+    let answer = driven.apply(Kind::Attributes(said.clone()));
+    assert_eq!(answer, Ok(Answer::Attributes));
+    assert_eq!(driven.store.reader().revision(), revision);
+    let expected: Attributes = [(7, said)].into();
+    let bytes = snapshot_of(&driven);
+    driven.store.flush().unwrap();
+    drop(driven);
+    let again = Store::without_thread(Disk::open(&folder.file()).unwrap()).unwrap();
+    assert_eq!(*again.reader().attributes(), expected);
+    let mut other = Store::in_memory().unwrap();
+    other.restore(&mut &bytes[..]).unwrap();
+    other
+        .commit(Position::new(1, 1), &LibraryState::default())
+        .unwrap();
+    assert_eq!(*other.reader().attributes(), expected);
 }
 
 #[test]

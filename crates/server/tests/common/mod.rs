@@ -141,6 +141,35 @@ impl Server {
         peers.iter().enumerate().map(one).collect()
     }
 
+    /// One that joins a cluster; `members` are those in it, as name=url.
+    pub fn joining(name: &str, peer_url: &str, members: &str, flags: &[&str]) -> Self {
+        let program = Path::new(env!("CARGO_BIN_EXE_little-raft"));
+        let first = [
+            "serve",
+            "--name",
+            name,
+            "--initial-cluster-state",
+            "existing",
+        ];
+        let first = [&first[..], flags].concat();
+        let cluster = format!("{members},{name}={peer_url}");
+        Self::start_member(program, &first, peer_url, &cluster)
+    }
+
+    /// The value of one of its flags.
+    pub fn flag(&self, flag: &str) -> String {
+        let at = self.args.iter().position(|arg| arg == flag);
+        self.args[at.expect("it is given") + 1].clone()
+    }
+
+    /// From the next start on.
+    pub fn set_flag(&mut self, flag: &str, value: &str) {
+        match self.args.iter().position(|arg| arg == flag) {
+            Some(at) => self.args[at + 1] = value.into(),
+            None => self.args.extend([flag.to_owned(), value.to_owned()]),
+        }
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().expect("it runs");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use little_raft_server::demo::client::Client;
 use little_raft_server::demo::ledger::Ledger;
-use little_raft_server::demo::replicas::{COUNT, Replicas, State};
+use little_raft_server::demo::replicas::{COUNT, Replicas, SEATS, State};
 use little_raft_server::demo::writer::{Pace, SHORT_PATIENCE, Writer};
 use little_raft_server::proto::etcdserverpb::StatusResponse;
 use tonic::transport::Channel;
@@ -112,17 +112,23 @@ impl Three {
             .await;
     }
 
-    /// Waits until all three name one leader, and returns it.
+    /// Waits until the first three name one leader, and returns it: it may be one that joined.
     pub async fn all_follow(&mut self) -> usize {
         self.until("all to follow one leader", async |three| {
             let mut statuses = Vec::new();
-            for client in &three.clients {
+            for client in &three.clients[..COUNT] {
                 statuses.push(client.status(STATUS_TIMEOUT).await.ok()?);
             }
             let first = (statuses[0].leader, statuses[0].raft_term);
             let same = |status: &StatusResponse| (status.leader, status.raft_term) == first;
             statuses.iter().all(same).then_some(())?;
-            statuses.iter().position(|status| own_id(status) == first.0)
+            for (which, client) in three.clients.iter().enumerate() {
+                let status = client.status(STATUS_TIMEOUT).await;
+                if status.is_ok_and(|status| own_id(&status) == first.0) {
+                    return Some(which);
+                }
+            }
+            None
         })
         .await
     }
@@ -146,14 +152,76 @@ impl Three {
     }
 
     pub fn states(&mut self) -> Vec<State> {
-        (0..COUNT).map(|which| self.replicas.state(which)).collect()
+        (0..SEATS).map(|which| self.replicas.state(which)).collect()
+    }
+
+    /// Adds one that begins with nothing, and waits until it votes. `asked` is running.
+    pub async fn join(&mut self, which: usize, members: &[usize], asked: usize) {
+        self.replicas
+            .let_join(which, members)
+            .expect("it can be emptied");
+        let peer = self.replicas.peer_address(which);
+        self.until("an addition", async |three| {
+            three.clients[asked].add_member(&peer).await.ok()
+        })
+        .await;
+        self.replicas.start(which).expect("the program starts");
+        self.until("who joined to vote", async |three| {
+            let member = three.clients[asked].member_at(&peer).await.ok()??;
+            (!member.is_learner && !member.name.is_empty()).then_some(())
+        })
+        .await;
+    }
+
+    /// Removes one, and waits until it has ended. `asked` is running.
+    pub async fn leave(&mut self, which: usize, asked: usize) {
+        self.replicas.let_leave(which);
+        let peer = self.replicas.peer_address(which);
+        self.until("a removal", async |three| {
+            let member = three.clients[asked].member_at(&peer).await.ok()?;
+            match member {
+                Some(member) => three.clients[asked].remove_member(member.id).await.ok(),
+                None => Some(()),
+            }
+        })
+        .await;
+        let begun = Instant::now();
+        while self.replicas.state(which) != State::Down {
+            assert!(
+                begun.elapsed() < TIMEOUT,
+                "replica {which} was removed and doesn't end"
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Hands leadership over to this one, whoever leads.
+    pub async fn transfer(&mut self, to: usize) {
+        self.until("a transfer", async |three| {
+            let id = own_id(&three.clients[to].status(STATUS_TIMEOUT).await.ok()?);
+            for client in &three.clients {
+                if let Ok(status) = client.status(STATUS_TIMEOUT).await
+                    && own_id(&status) == status.leader
+                {
+                    // It may lead already, or not yet be able to: then it is asked again.
+                    return client.move_leader(id).await.ok();
+                }
+            }
+            None
+        })
+        .await;
     }
 
     /// Compares all that the replicas have with what was acknowledged.
     pub async fn prove(&mut self, ledger: &Ledger) {
+        self.prove_at(ledger, &[0, 1, 2]).await;
+    }
+
+    /// The same, for these.
+    pub async fn prove_at(&mut self, ledger: &Ledger, members: &[usize]) {
         // All as of one revision: what nobody answered for may still take effect.
         let (mut found, mut revision) = (Vec::new(), None);
-        for which in 0..COUNT {
+        for &which in members {
             let ask =
                 async |three: &Self| three.clients[which].get_all(PREFIX, revision).await.ok();
             let (at, keys) = self.until("all keys", ask).await;
@@ -174,7 +242,7 @@ impl Three {
 
 fn clients(replicas: &Replicas) -> Vec<Client> {
     let client = |which| Client::new(&replicas.client_address(which));
-    (0..COUNT).map(client).collect()
+    (0..SEATS).map(client).collect()
 }
 
 fn own_id(status: &StatusResponse) -> u64 {
