@@ -147,9 +147,7 @@ fn a_member_is_added_catches_up_and_is_removed() {
     done(&all, &["member", "add", "again", "--peer-urls", &peer]);
     assert_eq!(row(&all, &peer).expect("it is listed")[1], "unstarted");
     let again = Server::joining("again", &peer, &cluster, &[]);
-    until("it votes", || {
-        row(&all, &peer).is_some_and(|row| row[5] == "false")
-    });
+    until("it votes", || is_voter(&all, &peer));
     assert_eq!(done(&again.client_url, &["get", "key7"]), "key7\nx\n");
 }
 
@@ -176,9 +174,7 @@ fn a_founder_that_lost_its_disk_is_replaced_under_its_address() {
     );
     three[2].set_flag("--initial-cluster-state", "existing");
     three[2].restart();
-    until("it votes", || {
-        row(&all, &peer).is_some_and(|row| row[5] == "false")
-    });
+    until("it votes", || is_voter(&all, &peer));
     assert_eq!(soon(&three[2].client_url, &["get", "key"]), "key\nx\n");
 }
 
