@@ -11,6 +11,7 @@ use little_raft_core::{Codec, Identity, Member, ReplicaId};
 use crate::FORMAT_VERSION;
 use crate::disk::{Disk, read_small, replace};
 use crate::error::{Damage, OpenError};
+use crate::plan::Former;
 
 const NAME: &str = "identity";
 const MAGIC: &[u8; 8] = b"LRIDENT\n";
@@ -50,15 +51,44 @@ impl Founding {
 
     /// Says what explains the difference best: where ids are made from the cluster's token, as the server does, another
     /// token changes all of them.
-    pub(crate) fn check(&self, recorded: &Identity, dir: &Path) -> Result<(), OpenError> {
+    ///
+    /// A directory whose group was recovered has a cluster that nobody can derive from founders. Who opens it with its
+    /// settings of before, or as the one that is left, means it all the same: what is recorded decides.
+    pub(crate) fn check(
+        &self,
+        recorded: &Identity,
+        former: Option<&Former>,
+        dir: &Path,
+    ) -> Result<(), OpenError> {
         let dir = PathBuf::from(dir);
+        if let Some(former) = former
+            && self.means(recorded, former)
+        {
+            return Ok(());
+        }
         let same_cluster = recorded.cluster == self.cluster;
         let same_replica = recorded.replica == self.replica;
         let (ours, given) = (said(&recorded.founders), said(&self.founders));
+        let before = former.map(|former| (former.cluster, said(&former.founders)));
+        let by_former = |(_, before): &&(u64, String)| *before == given && same_replica;
+        if let Some((recorded, _)) = before.as_ref().filter(by_former) {
+            let (recorded, given) = (*recorded, self.cluster);
+            return Err(OpenError::OtherCluster {
+                dir,
+                recorded,
+                given,
+            });
+        }
         if same_replica && !given.is_empty() && ours != given {
+            let recorded = match before {
+                Some((_, before)) => {
+                    format!("{ours} when it was recovered, and by {before} before")
+                }
+                None => ours,
+            };
             return Err(OpenError::OtherFounders {
                 dir,
-                recorded: ours,
+                recorded,
                 given,
             });
         }
@@ -79,6 +109,13 @@ impl Founding {
             });
         }
         Ok(())
+    }
+
+    fn means(&self, recorded: &Identity, former: &Former) -> bool {
+        let given = said(&self.founders);
+        let as_before = self.cluster == former.cluster && given == said(&former.founders);
+        let as_left = !given.is_empty() && given == said(&recorded.founders);
+        recorded.replica == self.replica && (as_before || as_left)
     }
 }
 

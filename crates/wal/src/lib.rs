@@ -9,12 +9,14 @@ mod error;
 mod group;
 mod identity;
 mod manifest;
+mod plan;
 mod reader;
 mod real;
 mod record;
 mod recovery;
 mod segment;
 mod snapshot;
+mod survivor;
 mod upkeep;
 mod wal;
 
@@ -28,6 +30,7 @@ pub use reader::Reader;
 pub use real::RealDisk;
 pub use recovery::Torn;
 pub use snapshot::{Newest, SnapshotError, SnapshotReader, SnapshotStore, SnapshotWriter};
+pub use survivor::{Rewrite, Survivor};
 pub use upkeep::Upkeeper;
 pub use wal::{Appended, Options, Recovered, Wal};
 

@@ -117,13 +117,24 @@ impl SnapshotStore {
         })
     }
 
+    /// The store in `dir` to be looked at: nothing is made or removed.
+    pub(crate) fn existing(disk: Arc<dyn Disk>, dir: &Path) -> Self {
+        Self {
+            disk,
+            dir: dir.to_path_buf(),
+            temporaries: Arc::default(),
+        }
+    }
+
     /// The positions of the finished snapshots, oldest first. Says nothing about their being intact.
     ///
     /// # Errors
     /// Whatever the disk says.
     pub fn list(&self) -> Result<Vec<Position>, SnapshotError> {
-        let names = self.disk.list(&self.dir);
-        let names = names.map_err(|error| SnapshotError::io(&self.dir, error))?;
+        let names = match self.disk.list(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            other => other.map_err(|error| SnapshotError::io(&self.dir, error))?,
+        };
         let mut positions: Vec<_> = names.iter().filter_map(|name| parse_name(name)).collect();
         positions.sort_by_key(|position| position.index);
         Ok(positions)

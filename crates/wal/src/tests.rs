@@ -6,3 +6,4 @@ mod disk;
 mod faults;
 mod harness;
 mod snapshots;
+mod survivor;

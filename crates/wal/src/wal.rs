@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -14,6 +15,7 @@ use crate::error::{AppendError, Damage, OpenError};
 use crate::group::{Group, Run};
 use crate::identity::{self, Founding};
 use crate::manifest::{Listed, Manifest};
+use crate::plan::Plan;
 use crate::reader::Reader;
 use crate::record::{encode_opening, encode_write, entry_is_sound};
 use crate::recovery::{Found, Torn, read_header, recover};
@@ -114,17 +116,29 @@ impl Wal {
         disk.create_dir(dir)
             .map_err(|error| OpenError::io(dir, error))?;
         let lock = lock(&*disk, dir)?;
-        let mut identity = match identity::load(&*disk, dir)? {
-            Some(identity) if identity.boot > 0 => {
-                founding.check(&identity, dir)?;
-                identity
+        let (mut identity, plan) = match identity::load(&*disk, dir)? {
+            Some(recorded) if recorded.boot > 0 => {
+                let plan = Plan::load(&*disk, dir, &recorded)?;
+                let identity = match &plan {
+                    Some(plan) => plan.over(recorded),
+                    None => recorded,
+                };
+                let former = plan.as_ref().map(|plan| &plan.former);
+                founding.check(&identity, former, dir)?;
+                (identity, plan)
             }
-            unfinished => make(&*disk, dir, &options, founding, unfinished.is_none())?,
+            unfinished => {
+                let nameless = unfinished.is_none();
+                (make(&*disk, dir, &options, founding, nameless)?, None)
+            }
         };
         let manifest = Manifest::load(&*disk, dir, identity.incarnation)?;
         let found = recover(&*disk, dir, identity.incarnation, manifest.listed())?;
         let recycled = tidy(&*disk, dir, &identity, manifest.listed(), &options)?;
-        vouch_again(&found).map_err(|error| OpenError::io(&found.active.path, error))?;
+        if let Some(range) = found.unvouched.clone() {
+            vouch_again(&found.active, range)
+                .map_err(|error| OpenError::io(&found.active.path, error))?;
+        }
         identity.boot += 1;
         identity::store(&*disk, dir, &identity)?;
         let upkeep = Upkeep {
@@ -134,7 +148,10 @@ impl Wal {
             lock: Some(lock),
         };
         let torn = found.torn.clone();
-        let wal = Self::assemble(disk, dir, options, identity.incarnation, upkeep, found);
+        let mut wal = Self::assemble(disk, dir, options, identity.incarnation, upkeep, found);
+        if let Some(plan) = &plan {
+            plan.carry_out(&mut wal)?;
+        }
         let groups = wal.restored()?;
         Ok((
             wal,
@@ -152,10 +169,16 @@ impl Wal {
     /// See [`OpenError`].
     pub fn identity(disk: &dyn Disk, dir: &Path) -> Result<Option<Identity>, OpenError> {
         let recorded = identity::load(disk, dir)?;
-        Ok(recorded.filter(|identity| identity.boot > 0))
+        let Some(recorded) = recorded.filter(|identity| identity.boot > 0) else {
+            return Ok(None);
+        };
+        Ok(Some(match Plan::load(disk, dir, &recorded)? {
+            Some(plan) => plan.over(recorded),
+            None => recorded,
+        }))
     }
 
-    fn assemble(
+    pub(crate) fn assemble(
         disk: Arc<dyn Disk>,
         dir: &Path,
         options: Options,
@@ -189,7 +212,18 @@ impl Wal {
         }
     }
 
-    fn restored(&self) -> Result<BTreeMap<u64, Restored>, OpenError> {
+    /// Looks at where each group stands.
+    pub(crate) fn with_groups<T>(&self, look: impl FnOnce(&BTreeMap<u64, Group>) -> T) -> T {
+        let index = self.shared.index.read();
+        look(&index.unwrap_or_else(PoisonError::into_inner).groups)
+    }
+
+    /// The segments that must exist.
+    pub(crate) fn listed(&self) -> Listed {
+        self.shared.upkeep().manifest.listed()
+    }
+
+    pub(crate) fn restored(&self) -> Result<BTreeMap<u64, Restored>, OpenError> {
         let groups: Vec<(u64, Group)> = {
             let index = self.shared.index.read();
             let index = index.unwrap_or_else(PoisonError::into_inner);
@@ -460,7 +494,7 @@ fn encode_batch(
         .collect()
 }
 
-fn lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DiskLock>, OpenError> {
+pub(crate) fn lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DiskLock>, OpenError> {
     let path = dir.join("lock");
     disk.lock(&path).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => OpenError::Locked {
@@ -528,18 +562,15 @@ fn make_first_segment(
 
 /// A killed process leaves its last write in the machine's memory, where it can be read though it is not durable, and
 /// after a failed flush it may be there and never be written. So the newest batch is written again and flushed.
-fn vouch_again(found: &Found) -> io::Result<()> {
-    let Some(range) = &found.unvouched else {
-        return Ok(());
-    };
-    let mut bytes = vec![0; (range.end - range.start) as usize];
-    let filled = found.active.file.read_at(&mut bytes, range.start)?;
-    found.active.file.write_at(&bytes[..filled], range.start)?;
-    found.active.file.sync_data()
+pub(crate) fn vouch_again(active: &Segment, unvouched: Range<u64>) -> io::Result<()> {
+    let mut bytes = vec![0; (unvouched.end - unvouched.start) as usize];
+    let filled = active.file.read_at(&mut bytes, unvouched.start)?;
+    active.file.write_at(&bytes[..filled], unvouched.start)?;
+    active.file.sync_data()
 }
 
 /// Takes care of what a crash left: files that are not listed (any more, or yet). Returns those to be used again.
-fn tidy(
+pub(crate) fn tidy(
     disk: &dyn Disk,
     dir: &Path,
     identity: &Identity,

@@ -1,0 +1,202 @@
+//! What the survivor of a group that lost its majority becomes: written down whole before anything of it is done.
+//!
+//! A recovery changes two files, the identity and the log. A crash between them must not leave a log that says "alone"
+//! under the old cluster's name, or the new name over the old members. So the plan comes first, by one rename: without
+//! it the directory is as before, and with it every start carries out what is left of it. It stays for good, because
+//! it also says under which name and founders the directory was known before.
+
+use std::io;
+use std::path::Path;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use little_raft_core::{Codec, DecodeError, Identity, Member, ReplicaId, Write};
+
+use crate::disk::{Disk, read_small, replace};
+use crate::error::{AppendError, Damage, OpenError};
+use crate::group::Group;
+use crate::identity::{self, newer};
+use crate::record::{Record, decode_record, encode_write};
+use crate::{FORMAT_VERSION, Wal};
+
+const NAME: &str = "recovered";
+const MAGIC: &[u8; 8] = b"LRRECOV\n";
+const HEADER_BYTES: usize = 16;
+const BYTES_MAX: usize = 16 << 20;
+
+/// Who a directory's replica was before its group was recovered: what its operator's settings may still say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Former {
+    pub(crate) cluster: u64,
+    pub(crate) founders: Vec<Member>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// The new cluster.
+    pub(crate) cluster: u64,
+    pub(crate) founders: Vec<Member>,
+    pub(crate) former: Former,
+    /// What each group's log takes over as if its replica had been elected alone.
+    pub(crate) writes: Vec<(u64, Write)>,
+}
+
+impl Plan {
+    /// Who the replica is by this plan, whether it is carried out yet or not.
+    pub(crate) fn over(&self, recorded: Identity) -> Identity {
+        Identity {
+            cluster: self.cluster,
+            founders: self.founders.clone(),
+            ..recorded
+        }
+    }
+
+    /// The plan in `dir`, if its group was ever recovered.
+    pub(crate) fn load(
+        disk: &dyn Disk,
+        dir: &Path,
+        whose: &Identity,
+    ) -> Result<Option<Self>, OpenError> {
+        let path = dir.join(NAME);
+        let bytes = match read_small(disk, &path, BYTES_MAX) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(|error| OpenError::io(&path, error))?,
+        };
+        let mut bytes = Bytes::from(bytes);
+        let damaged = |what: &str| Err(Damage::new(&path, 0, what).into());
+        if bytes.len() < HEADER_BYTES || &bytes[..8] != MAGIC {
+            return damaged("it does not begin like the record of a recovery");
+        }
+        bytes.advance(8);
+        let (version, checksum) = (bytes.get_u32_le(), bytes.get_u32_le());
+        let sound = crc32c::crc32c(&bytes) == checksum;
+        if version > FORMAT_VERSION && sound {
+            return Err(newer(&path, version));
+        }
+        if version != FORMAT_VERSION || !sound {
+            return damaged("its checksum does not match");
+        }
+        match Self::decode(bytes) {
+            Ok((replica, incarnation, plan)) => {
+                if (replica, incarnation) != (whose.replica, whose.incarnation) {
+                    return damaged("it is of another data directory");
+                }
+                Ok(Some(plan))
+            }
+            Err(error) => damaged(&error.to_string()),
+        }
+    }
+
+    /// Makes this the directory's plan, durably: from here on it is recovered.
+    pub(crate) fn store(
+        &self,
+        disk: &dyn Disk,
+        dir: &Path,
+        whose: &Identity,
+    ) -> Result<(), OpenError> {
+        let body = self.encode(whose);
+        let mut bytes = BytesMut::with_capacity(HEADER_BYTES + body.len());
+        bytes.put_slice(MAGIC);
+        bytes.put_u32_le(FORMAT_VERSION);
+        bytes.put_u32_le(crc32c::crc32c(&body));
+        bytes.put_slice(&body);
+        replace(disk, dir, NAME, &bytes).map_err(|error| OpenError::io(&dir.join(NAME), error))
+    }
+
+    fn encode(&self, whose: &Identity) -> BytesMut {
+        let mut out = BytesMut::new();
+        whose.replica.encode(&mut out);
+        whose.incarnation.encode(&mut out);
+        self.cluster.encode(&mut out);
+        self.founders.encode(&mut out);
+        self.former.cluster.encode(&mut out);
+        self.former.founders.encode(&mut out);
+        for (group, write) in &self.writes {
+            encode_write(*group, write, 0, &mut out);
+        }
+        out
+    }
+
+    fn decode(mut input: Bytes) -> Result<(ReplicaId, u64, Self), DecodeError> {
+        let whose = (Codec::decode(&mut input)?, Codec::decode(&mut input)?);
+        let mut plan = Self {
+            cluster: Codec::decode(&mut input)?,
+            founders: Codec::decode(&mut input)?,
+            former: Former {
+                cluster: Codec::decode(&mut input)?,
+                founders: Codec::decode(&mut input)?,
+            },
+            writes: Vec::new(),
+        };
+        let total = input.len();
+        while !input.is_empty() {
+            let Ok(Record::Write {
+                group,
+                hard_state,
+                base,
+                entries,
+                ..
+            }) = decode_record(&mut input, total)
+            else {
+                return Err(DecodeError::Unknown("record of a recovery", 0));
+            };
+            let write = Write {
+                number: 0,
+                hard_state,
+                base,
+                entries,
+            };
+            plan.writes.push((group, write));
+        }
+        Ok((whose.0, whose.1, plan))
+    }
+
+    /// Whether a group's log has what it was to take over. What followed in the new cluster never takes it away again.
+    fn is_in(write: &Write, group: Option<&Group>) -> bool {
+        let (Some(last), Some(group)) = (write.entries.last(), group) else {
+            return false;
+        };
+        let position = last.position;
+        group.base.position.index >= position.index
+            || group.term_at(position.index) == Some(position.term)
+    }
+
+    /// Whether anything of it is left to be written to the log.
+    pub(crate) fn is_due(&self, wal: &Wal) -> bool {
+        wal.with_groups(|groups| {
+            let mut writes = self.writes.iter();
+            writes.any(|(id, write)| !Self::is_in(write, groups.get(id)))
+        })
+    }
+
+    /// Writes to the log what it does not have yet, all of it by one write and one flush.
+    pub(crate) fn carry_out(&self, wal: &mut Wal) -> Result<(), OpenError> {
+        let due: Vec<(u64, &Write)> = wal.with_groups(|groups| {
+            let writes = self.writes.iter();
+            let due = writes.filter(|(id, write)| !Self::is_in(write, groups.get(id)));
+            due.map(|(id, write)| (*id, write)).collect()
+        });
+        wal.append(&due).map_err(refused)?;
+        Ok(())
+    }
+
+    /// The rest of it: the identity, then the log. So a program that knows no plans is never shown a log that says
+    /// "alone" under the old cluster's name.
+    pub(crate) fn finish(
+        &self,
+        disk: &dyn Disk,
+        dir: &Path,
+        recorded: Identity,
+        wal: &mut Wal,
+    ) -> Result<(), OpenError> {
+        identity::store(disk, dir, &self.over(recorded))?;
+        self.carry_out(wal)
+    }
+}
+
+fn refused(error: AppendError) -> OpenError {
+    match error {
+        AppendError::NoSpace { dir, .. } => OpenError::io(&dir, io::ErrorKind::StorageFull.into()),
+        AppendError::Failed { file, source } => OpenError::io(&file, source),
+        other => OpenError::io(Path::new(NAME), io::Error::other(other)),
+    }
+}
