@@ -212,7 +212,15 @@ impl<M: StateMachine> Builder<M> {
         if let Some(reset) = recovery.reset {
             storage.append(&[reset])?;
         }
-        let cluster = self.take_cluster(&opened.identity)?;
+        let is_recovered = founding.cluster != opened.identity.cluster;
+        if is_recovered {
+            let (id, cluster) = (self.id, opened.identity.cluster);
+            tracing::warn!(
+                "replica {id} is of cluster {cluster:016x}, which was recovered; the members given are those of before, \
+                 and the recorded ones count"
+            );
+        }
+        let cluster = self.take_cluster(&opened.identity, is_recovered)?;
         let config = self.config(&opened.identity, cluster.max_message_bytes());
         let now = Now {
             monotonic: timer::monotonic(),
@@ -359,13 +367,19 @@ impl<M: StateMachine> Builder<M> {
         }
     }
 
-    fn take_cluster(&mut self, identity: &Identity) -> Result<Box<dyn Cluster>, StartError> {
+    fn take_cluster(
+        &mut self,
+        identity: &Identity,
+        is_recovered: bool,
+    ) -> Result<Box<dyn Cluster>, StartError> {
         if let Some(cluster) = self.cluster.take() {
             return Ok(cluster);
         }
         let addresses: BTreeMap<ReplicaId, String> = self
             .members
             .iter()
+            // Those of before are not even dialed.
+            .filter(|member| !is_recovered || member.id == self.id)
             .map(|member| (member.id, member.address.clone()))
             .collect();
         #[cfg(feature = "net")]
@@ -400,6 +414,6 @@ pub fn cluster_id(token: &str, founders: &[Member]) -> u64 {
 }
 
 /// Never zero. The standard library seeds each state from the system's randomness.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     RandomState::new().build_hasher().finish().max(1)
 }

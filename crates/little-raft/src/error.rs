@@ -252,6 +252,78 @@ impl StorageError {
     }
 }
 
+/// Why a group was not recovered, or its survivor not looked at. Nothing was changed, unless the storage failed on the way:
+/// then calling it again goes on.
+#[cfg(feature = "wal")]
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum RecoverError {
+    /// There is none.
+    #[error("{} holds no replica; name the data directory of one that has run", dir.display())]
+    NoReplica {
+        /// Where it was looked for.
+        dir: std::path::PathBuf,
+    },
+    /// It is no member of its group, as far as it knows.
+    #[error(
+        "replica {replica} in {} is no member of its group, or has not heard of it yet; recover one that is",
+        dir.display()
+    )]
+    NotAMember {
+        /// The replica.
+        replica: ReplicaId,
+        /// Its data directory.
+        dir: std::path::PathBuf,
+    },
+    /// It has no majority to lose.
+    #[error(
+        "replica {replica} in {} is the only voter of its group already; there is nothing to recover, start it",
+        dir.display()
+    )]
+    Alone {
+        /// The replica.
+        replica: ReplicaId,
+        /// Its data directory.
+        dir: std::path::PathBuf,
+    },
+    /// The state machine is where the log can't go on from.
+    #[error(
+        "the state machine is at {machine_at}, from where this replica's log, which begins after {begins_at} and ends at \
+         {last}, can't go on; recover another replica, or restore a backup"
+    )]
+    OtherMachine {
+        /// What the machine has applied.
+        machine_at: little_raft_core::Position,
+        /// Where the log begins.
+        begins_at: little_raft_core::Position,
+        /// Where it ends.
+        last: little_raft_core::Position,
+    },
+    /// What was flushed is not there any more.
+    #[error("{0}")]
+    Damaged(String),
+    /// The directory can't be used: another process has it, a newer version wrote it, or the disk refuses.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+#[cfg(feature = "wal")]
+impl From<little_raft_wal::OpenError> for RecoverError {
+    fn from(error: little_raft_wal::OpenError) -> Self {
+        match error {
+            little_raft_wal::OpenError::Damaged(damage) => Self::Damaged(damage.to_string()),
+            other => Self::Storage(StorageError::fatal(other)),
+        }
+    }
+}
+
+#[cfg(feature = "wal")]
+impl From<little_raft_wal::SnapshotError> for RecoverError {
+    fn from(error: little_raft_wal::SnapshotError) -> Self {
+        Self::Storage(error.into())
+    }
+}
+
 /// Why a replica no longer runs.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]

@@ -57,6 +57,8 @@ mod machine;
 mod members;
 mod memory;
 mod pending;
+#[cfg(feature = "wal")]
+mod recover;
 mod replica;
 mod shell;
 mod status;
@@ -81,11 +83,15 @@ pub use little_raft_core::{
 
 pub use builder::{Builder, cluster_id};
 pub use cluster::{Cluster, Inbox};
+#[cfg(feature = "wal")]
+pub use error::RecoverError;
 pub use error::{MembersError, ProposeError, ReadError, StartError, StopReason, StorageError};
 pub use machine::{Entry, LibraryState, Snapshot, StateMachine};
 pub use members::MemberChange;
 pub use memory::{MemoryCluster, MemoryLink, MemoryStorage};
 pub use pending::{Abandoned, Answer, Pending};
+#[cfg(feature = "wal")]
+pub use recover::{Recovered, Recovery, Survivor, inspect_group, recover_group};
 pub use replica::{Command, Replica, Stale};
 pub use status::{Status, StatusWatch, WatchEnded};
 pub use storage::{Founding, LogReader, Opened, SnapshotFiles, SnapshotSink, Space, Storage};

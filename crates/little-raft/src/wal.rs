@@ -16,7 +16,7 @@ use crate::error::StorageError;
 use crate::storage::{Founding, LogReader, Opened, SnapshotFiles, SnapshotSink, Space, Storage};
 
 /// The one group in a data directory, until there are several.
-const GROUP: u64 = 0;
+pub(crate) const GROUP: u64 = 0;
 /// The log's upkeep runs after so many bytes at the latest.
 const UPKEEP_BYTES: usize = 256 << 10;
 

@@ -21,6 +21,8 @@ pub use engine::{Effects, Engine, EngineConfig, Event, Progress};
 pub use log_writer::{LogOutcome, LogWriter};
 pub use pieces::{CopyTo, PieceWriter, Trailer};
 pub use reads::{ReadTask, Reads};
+#[cfg(feature = "wal")]
+pub(crate) use recovery::term_at;
 pub use recovery::{Recovery, recover};
 pub use store::{Store, StoreWork};
 pub use waiters::{Proposal, Proposals};

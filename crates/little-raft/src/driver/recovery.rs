@@ -122,7 +122,8 @@ fn begin_anew(restored: &mut Restored, at: &Base) -> Write {
     }
 }
 
-fn term_at(restored: &Restored, index: u64) -> Option<u64> {
+/// The term of the entry at `index`, if the log has it or begins after it.
+pub(crate) fn term_at(restored: &Restored, index: u64) -> Option<u64> {
     if index == restored.base.position.index {
         return Some(restored.base.position.term);
     }
