@@ -7,6 +7,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::client::{self, ClientCommand, Connection};
 use crate::config::ServeArgs;
 use crate::demo::{self, DemoArgs};
+use crate::recover::{self, RecoverArgs};
 use crate::serve;
 
 /// A key-value, config and service-discovery server that etcd clients use unchanged.
@@ -23,6 +24,8 @@ struct Line {
 enum Command {
     /// Starts a replica.
     Serve(Box<ServeArgs>),
+    /// Makes a stopped replica, whose cluster has lost its majority for good, the only member of a new cluster.
+    Recover(RecoverArgs),
     /// Starts three replicas and plays a story on them: elect, write, read, kill, restart, prove.
     Demo(DemoArgs),
     #[command(flatten)]
@@ -42,6 +45,13 @@ pub fn main() -> ExitCode {
             let code = result
                 .as_ref()
                 .map_or_else(serve::ServeError::exit_code, |()| ExitCode::SUCCESS);
+            (result.map_err(|error| error.to_string()), code)
+        }
+        Command::Recover(args) => {
+            let result = recover::run(&args);
+            let code = result
+                .as_ref()
+                .map_or_else(recover::RecoverError::exit_code, |()| ExitCode::SUCCESS);
             (result.map_err(|error| error.to_string()), code)
         }
         Command::Demo(args) => {

@@ -11,5 +11,6 @@ pub mod config;
 pub mod demo;
 pub mod engine;
 pub mod proto;
+pub mod recover;
 pub mod serve;
 pub mod store;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -187,7 +187,7 @@ fn start(config: &Config) -> Result<Api, ServeError> {
         source,
     })?;
     let timeout = REQUEST_TIMEOUT + 2 * config.election_timeout;
-    let store = Store::open(&config.data_dir.join("store.redb"))?;
+    let store = Store::open(&store_file(&config.data_dir))?;
     let reader = store.reader();
     let id = id(config)?;
     let timing = Timing {
@@ -196,7 +196,7 @@ fn start(config: &Config) -> Result<Api, ServeError> {
     };
     let replica = group(config, id)
         .cluster_token(&config.token)
-        .data_dir(log_dir(config))
+        .data_dir(log_dir(&config.data_dir))
         .listen(config.peer_address.to_string())
         .timing(timing)
         .snapshot_entries(config.snapshot_count)
@@ -213,8 +213,14 @@ fn start(config: &Config) -> Result<Api, ServeError> {
     })
 }
 
-fn log_dir(config: &Config) -> PathBuf {
-    config.data_dir.join("raft")
+/// Where a replica keeps its log.
+pub(crate) fn log_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("raft")
+}
+
+/// Where it keeps its data.
+pub(crate) fn store_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("store.redb")
 }
 
 /// Whoever has joined keeps the id of that time, wherever it is reached today.
@@ -222,7 +228,7 @@ fn id(config: &Config) -> Result<ReplicaId, ServeError> {
     if !config.joins {
         return Ok(config.id);
     }
-    let recorded = WalStorage::new(log_dir(config)).identity();
+    let recorded = WalStorage::new(log_dir(&config.data_dir)).identity();
     let recorded = recorded.map_err(StartError::Storage)?;
     Ok(recorded.map_or(config.id, |identity| identity.replica))
 }

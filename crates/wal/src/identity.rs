@@ -61,9 +61,7 @@ impl Founding {
         dir: &Path,
     ) -> Result<(), OpenError> {
         let dir = PathBuf::from(dir);
-        if let Some(former) = former
-            && self.means(recorded, former)
-        {
+        if former.is_some_and(|former| self.means(recorded, former)) {
             return Ok(());
         }
         let same_cluster = recorded.cluster == self.cluster;
