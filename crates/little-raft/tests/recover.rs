@@ -212,6 +212,57 @@ fn what_was_not_committed_yet_counts() {
     assert_eq!(commands(&alone), ["sure", "perhaps"]);
 }
 
+/// A crash can fall between a received snapshot's becoming durable and the log's beginning after it.
+#[test]
+fn a_received_snapshot_that_the_log_does_not_reach_is_where_it_goes_on() {
+    let _bound = Bound::new();
+    let at = Dir::new("recover-ahead");
+    let everybody = members(3);
+    let mut group: Vec<_> = (1..=3).map(|id| journal(id, &everybody, &at)).collect();
+    outcome(group[0].propose("early")).expect("it is acknowledged");
+    until("the third has it", || {
+        (commands(&group[2]).len() == 1).then_some(())
+    });
+    drop(group.pop());
+    for number in 0..70 {
+        outcome(group[0].propose(format!("late {number}"))).expect("it is acknowledged");
+    }
+    drop(group);
+    let newer = inspect_group(dir(&at, 1))
+        .expect("it is looked at")
+        .snapshot;
+    let newer = newer.expect("there were enough commands");
+    let log = inspect_group(dir(&at, 3)).expect("it is looked at").last;
+    assert!(log.index < newer.index);
+    let name = format!(
+        "snapshots/0/{:016x}-{:016x}.snapshot",
+        newer.index, newer.term
+    );
+    let received = dir(&at, 3).join(&name);
+    fs::copy(dir(&at, 1).join(&name), &received).expect("it is there");
+
+    // Damaged, it says that there was more than there is.
+    let sound = fs::read(&received).expect("it is there");
+    fs::write(&received, &sound[..sound.len() - 1]).expect("it is written");
+    let error = inspect_group(dir(&at, 3)).expect_err("it is refused");
+    assert!(matches!(error, RecoverError::Damaged(_)), "{error}");
+    fs::write(&received, sound).expect("it is written");
+
+    let recovered = recover_group(dir(&at, 3), &accept()).expect("it is recovered");
+    assert_eq!(recovered.survivor.last, newer);
+    assert_eq!(recovered.survivor.committed, newer.index);
+    let third = journal(3, &everybody, &at);
+    leads(&third);
+    assert_eq!(voters(&third), [3]);
+    let there = commands(&third);
+    assert_eq!(there[..2], ["early", "late 0"]);
+    assert!(there.len() as u64 <= newer.index);
+    outcome(third.propose("on")).expect("it is acknowledged");
+    drop(third);
+    let third = journal(3, &everybody, &at);
+    assert_eq!(commands(&third), [&there[..], &["on".to_owned()]].concat());
+}
+
 /// What survives of a machine with storage of its own: a count, and up to where.
 #[derive(Clone, Default)]
 struct Disk(Arc<Mutex<(u64, Position, LibraryState)>>);
