@@ -168,6 +168,12 @@ impl Plan {
         })
     }
 
+    /// Whether the log can take what is to be written.
+    pub(crate) fn check(&self, wal: &Wal) -> Result<(), OpenError> {
+        let writes: Vec<(u64, &Write)> = self.writes.iter().map(|(id, it)| (*id, it)).collect();
+        wal.check(&writes).map_err(refused)
+    }
+
     /// Writes to the log what it does not have yet, all of it by one write and one flush.
     pub(crate) fn carry_out(&self, wal: &mut Wal) -> Result<(), OpenError> {
         let due: Vec<(u64, &Write)> = wal.with_groups(|groups| {

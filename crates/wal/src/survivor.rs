@@ -140,6 +140,9 @@ impl Survivor {
     ///
     /// # Errors
     /// See [`OpenError`].
+    ///
+    /// # Panics
+    /// If a write's entries do not follow its group's log; nothing was changed then.
     pub fn rewrite(mut self, rewrite: Rewrite) -> Result<(), OpenError> {
         self.make_durable()?;
         let now = Former {
@@ -154,6 +157,8 @@ impl Survivor {
             former,
             writes: rewrite.writes,
         };
+        // Before it is decided: a plan that the log can't take would stand in the way of every start.
+        plan.check(&self.wal)?;
         plan.store(&*self.disk, &self.dir, &self.recorded)?;
         self.carry_out(&plan)
     }

@@ -313,7 +313,7 @@ impl Wal {
     }
 
     /// Refuses what could be written but never be taken over again.
-    fn check(&self, writes: &[(u64, &Write)]) -> Result<(), AppendError> {
+    pub(crate) fn check(&self, writes: &[(u64, &Write)]) -> Result<(), AppendError> {
         let mut drafts: BTreeMap<u64, Group> = BTreeMap::new();
         let index = self.shared.index.read();
         let index = index.unwrap_or_else(PoisonError::into_inner);
