@@ -122,9 +122,7 @@ pub(crate) fn recover(
         let file = segment_path(dir, listed.first);
         return Err(Damage::new(file, 0, "the log's first segment holds nothing").into());
     };
-    if let Some(spare) = &spare
-        && torn.is_none()
-    {
+    if let (Some(spare), None) = (&spare, &torn) {
         torn = scan.torn_beginning(spare)?;
         must_roll |= torn.is_some();
     }
