@@ -132,10 +132,7 @@ fn bytes_that_wait_beyond_the_bound_are_refused() {
 #[test]
 fn stale_reads_beyond_the_bound_are_refused() {
     let group = Group::new(0);
-    let machine = Journal {
-        slow: Duration::from_millis(20),
-        ..Journal::default()
-    };
+    let machine = Journal::default();
     let (stuck, is_stuck) = (machine.stuck.clone(), machine.is_stuck.clone());
     let replica = Replica::<Journal>::builder(1)
         .members([(1, "")])
@@ -144,13 +141,12 @@ fn stale_reads_beyond_the_bound_are_refused() {
         .cluster(group.hub.link(1))
         .start(machine)
         .expect("it starts");
-    // Once it is known to be slow, no caller's thread applies.
-    assert_eq!(outcome(replica.propose("slow")), Ok(1));
-    until("it has found itself slow", || {
-        (replica.status().applied >= 2).then_some(())
-    });
     stuck.store(true, Ordering::SeqCst);
-    let holds_up = replica.propose("stuck");
+    // On a thread of its own, which may be the one that applies it.
+    let holds_up = thread::spawn({
+        let replica = replica.clone();
+        move || outcome(replica.propose("stuck"))
+    });
     until("it is stuck", || {
         is_stuck.load(Ordering::SeqCst).then_some(())
     });
@@ -165,9 +161,9 @@ fn stale_reads_beyond_the_bound_are_refused() {
     };
     assert_eq!(refused, Err(ReadError::Busy));
     stuck.store(false, Ordering::SeqCst);
-    assert_eq!(outcome(holds_up), Ok(2));
+    assert_eq!(holds_up.join().expect("it ends"), Ok(1));
     for read in reads {
-        assert_eq!(outcome(read).map(|stale| stale.value), Ok(2), "it waited");
+        assert_eq!(outcome(read).map(|stale| stale.value), Ok(1), "it waited");
     }
 }
 
@@ -517,11 +513,9 @@ fn a_stuck_machine_blocks_neither_status_nor_other_replicas() {
     let mut group = Group::new(0);
     group.storages = (0..3).map(|_| MemoryStorage::new()).collect();
     group.replicas = vec![None, None, None];
-    let machines = [(); 3].map(|()| Journal {
-        slow: Duration::from_millis(20),
-        ..Journal::default()
-    });
+    let machines = [(); 3].map(|()| Journal::default());
     let switches = [0, 1, 2].map(|i: usize| machines[i].stuck.clone());
+    let signs = [0, 1, 2].map(|i: usize| machines[i].is_stuck.clone());
     let disks = group.storages.clone();
     for (id, machine) in (1..=3).zip(machines) {
         let disk = disks[id as usize - 1].clone();
@@ -537,14 +531,16 @@ fn a_stuck_machine_blocks_neither_status_nor_other_replicas() {
         let bound = status.members.iter().all(|it| it.incarnation.is_some());
         (bound && status.applied == group.at(leader).status().last).then_some(())
     });
-    // In memory a caller's thread applies for all replicas, until one of them turns out slow.
-    assert_eq!(outcome(group.at(leader).propose("slow")), Ok(1));
-    let slow = group.at(leader).status().committed;
-    until("the follower has found itself slow", || {
-        (group.at(follower).status().applied >= slow).then_some(())
-    });
     stuck.store(true, Ordering::SeqCst);
-    assert_eq!(outcome(group.at(leader).propose("stuck")), Ok(2));
+    // On a thread of its own: in memory a caller's thread applies for all replicas, until one of them turns out slow.
+    let held_up = thread::spawn({
+        let leader = group.at(leader).clone();
+        move || outcome(leader.propose("stuck"))
+    });
+    until("it is stuck", || {
+        let is_stuck = &signs[follower as usize - 1];
+        is_stuck.load(Ordering::SeqCst).then_some(())
+    });
     let begun = Instant::now();
     let term = group.at(leader).status().term;
     while begun.elapsed() < Duration::from_millis(600) {
@@ -558,6 +554,7 @@ fn a_stuck_machine_blocks_neither_status_nor_other_replicas() {
     let last = group.at(leader).status().committed;
     assert!(status.applied < last, "it is stuck");
     stuck.store(false, Ordering::SeqCst);
+    assert_eq!(held_up.join().expect("it ends"), Ok(1));
     until("it catches up", || {
         (group.at(follower).status().applied >= last).then_some(())
     });
