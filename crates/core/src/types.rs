@@ -75,6 +75,10 @@ pub enum EntryKind {
     Command,
     /// The payload is a [`Membership`], in force from here on (Raft, section 6).
     Membership,
+    /// The payload is several commands, applied one after the other with nothing between them.
+    Commands,
+    /// The payload is about a session, whose commands are applied once however often they are retried (Raft, section 8).
+    Session,
 }
 
 /// One entry of the replicated log.

@@ -77,7 +77,14 @@ impl Any {
     }
 
     fn kind(&mut self) -> EntryKind {
-        [EntryKind::Noop, EntryKind::Command, EntryKind::Membership][self.below(3) as usize]
+        let kinds = [
+            EntryKind::Noop,
+            EntryKind::Command,
+            EntryKind::Membership,
+            EntryKind::Commands,
+            EntryKind::Session,
+        ];
+        kinds[self.below(5) as usize]
     }
 
     fn proposal(&mut self) -> Proposal {

@@ -227,12 +227,11 @@ impl<M: StateMachine> Builder<M> {
             wall: timer::wall(),
         };
         let saved = opened.snapshots.iter().map(|base| base.position.index);
-        let at = recovery.at;
         let engine = Engine::new(
             config,
             self.engine,
             recovery.restored,
-            at.position.index,
+            recovery.at.position.index,
             saved,
             now,
         )
@@ -249,8 +248,8 @@ impl<M: StateMachine> Builder<M> {
         let store = Store::new(reader.clone(), snapshots.clone());
         let applier = Applier::new(
             machine,
-            at.position,
-            at.membership,
+            recovery.at,
+            recovery.sessions,
             self.applier,
             reader,
             snapshots.clone(),

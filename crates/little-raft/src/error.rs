@@ -9,11 +9,11 @@ use thiserror::Error;
 use crate::pending::Abandoned;
 
 /// How a proposal ended, if it was not applied here. All but [`Unknown`](Self::Unknown) are definite: the command
-/// was not applied and never will be (rule 9).
+/// was not applied by this attempt and never will be (rule 9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ProposeError {
-    /// No leader was found within the proposal timeout. Nothing was proposed; try again when a majority is up.
+    /// No leader was found within the proposal's time. Nothing was proposed; try again when a majority is up.
     #[error("no leader was found in time; nothing was proposed, try again once a majority is up")]
     NoLeader,
     /// Too much is waiting. Nothing was proposed; try again later.
@@ -38,6 +38,37 @@ pub enum ProposeError {
         "a new leader replaced it before it was committed; it was not applied, propose it again"
     )]
     NotApplied,
+    /// The group does not know this session, or has forgotten it because others were used since. This attempt was not
+    /// applied; whether an earlier one was can't be told any more.
+    #[error(
+        "session {session} has expired or was never registered; this attempt was not applied, register another"
+    )]
+    SessionExpired {
+        /// The session.
+        session: u64,
+    },
+    /// The client has said that it knows the outcome, or the session has had too many open commands since: the response
+    /// is not kept any more. This attempt was not applied; an earlier one may have been.
+    #[error(
+        "command {number} of the session is settled, its response is not kept any more; this attempt was not applied"
+    )]
+    Settled {
+        /// The command's number.
+        number: u64,
+    },
+    /// Another command was proposed under this number before. This one was not applied.
+    #[error(
+        "number {number} of the session stands for another command; this one was not applied, give it its own"
+    )]
+    NumberTaken {
+        /// The number.
+        number: u64,
+    },
+    /// The state machine does not say how to keep responses. Nothing was proposed.
+    #[error(
+        "the state machine has no `response_codec`, so that retries could not be answered; nothing was proposed"
+    )]
+    NoSessions,
     /// The replica has stopped. Nothing was proposed.
     #[error("the replica has stopped; nothing was proposed, its status says why")]
     Stopped,

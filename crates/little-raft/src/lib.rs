@@ -60,6 +60,7 @@ mod pending;
 #[cfg(feature = "wal")]
 mod recover;
 mod replica;
+mod session;
 mod shell;
 mod status;
 mod storage;
@@ -86,13 +87,14 @@ pub use cluster::{Cluster, Inbox};
 #[cfg(feature = "wal")]
 pub use error::RecoverError;
 pub use error::{MembersError, ProposeError, ReadError, StartError, StopReason, StorageError};
-pub use machine::{Entry, LibraryState, Snapshot, StateMachine};
+pub use machine::{Entry, LibraryState, ResponseCodec, Snapshot, StateMachine};
 pub use members::MemberChange;
 pub use memory::{MemoryCluster, MemoryLink, MemoryStorage};
 pub use pending::{Abandoned, Answer, Pending};
 #[cfg(feature = "wal")]
 pub use recover::{Recovered, Recovery, Survivor, inspect_group, recover_group};
-pub use replica::{Command, Replica, Stale};
+pub use replica::{Command, ProposeOptions, Replica, Stale};
+pub use session::{Once, Session};
 pub use status::{Status, StatusWatch, WatchEnded};
 pub use storage::{Founding, LogReader, Opened, SnapshotFiles, SnapshotSink, Space, Storage};
 #[cfg(feature = "net")]

@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use little_raft_core::Position;
+use little_raft_core::{Codec, Position};
 
 /// One committed command on its way into a [`StateMachine`].
 #[derive(Clone, Copy, Debug)]
@@ -82,9 +82,49 @@ pub trait StateMachine: Send + 'static {
         None
     }
 
+    /// How responses become bytes and back, the same on all replicas. Needed for [sessions](crate::Session), which answer
+    /// a retry with the first attempt's response, on whatever replica and after whatever restart.
+    fn response_codec() -> Option<ResponseCodec<Self::Response>> {
+        None
+    }
+
     /// A digest of the whole state, if it is cheap: replicas at one index must have the same.
     fn digest(&self) -> Option<u64> {
         None
+    }
+}
+
+/// How a response becomes bytes and back.
+///
+/// ```
+/// # use little_raft::{Bytes, ResponseCodec};
+/// let numbers: ResponseCodec<u64> = ResponseCodec::new();
+/// let nothing: ResponseCodec<()> = ResponseCodec::with(|()| Bytes::new(), |_| Some(()));
+/// # let _ = (numbers, nothing);
+/// ```
+pub struct ResponseCodec<R> {
+    pub(crate) encode: fn(&R) -> Bytes,
+    pub(crate) decode: fn(Bytes) -> Option<R>,
+}
+
+impl<R> ResponseCodec<R> {
+    /// Your own two functions. `decode` gives back what `encode` was given, or `None` for bytes that it never made.
+    pub const fn with(encode: fn(&R) -> Bytes, decode: fn(Bytes) -> Option<R>) -> Self {
+        Self { encode, decode }
+    }
+}
+
+impl<R: Codec> ResponseCodec<R> {
+    /// For responses that the library knows how to encode: numbers, texts, bytes, and options, results and lists of
+    /// them; or yours, if you implement [`Codec`] for it.
+    pub const fn new() -> Self {
+        Self::with(R::to_bytes, |bytes| R::from_bytes(bytes).ok())
+    }
+}
+
+impl<R: Codec> Default for ResponseCodec<R> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -104,7 +144,7 @@ impl Snapshot for Vec<u8> {
     }
 }
 
-/// What the library must find again next to a durable machine's state (who belongs to the group at that point);
-/// opaque to the machine.
+/// What the library must find again next to a durable machine's state (who belongs to the group at that point, and what
+/// was answered under sessions); opaque to the machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LibraryState(pub Bytes);

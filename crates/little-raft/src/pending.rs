@@ -95,7 +95,7 @@ impl<T, E> Pending<T, E> {
 
     /// Whether the operation has ended, so that waiting would not block.
     pub fn is_ready(&self) -> bool {
-        matches!(*self.slot.lock(), Stage::Done(_))
+        matches!(*self.slot.lock(), Stage::Done(_) | Stage::Expired(_))
     }
 }
 
@@ -159,6 +159,37 @@ impl<T, E: Abandoned> Answer<T, E> {
     }
 }
 
+impl<T: Send + 'static, E: Abandoned + Send + 'static> Answer<T, E> {
+    /// Lets somebody end the wait before the answer is there.
+    pub(crate) fn limit(&self) -> Option<Arc<dyn Limit>> {
+        let slot = self.slot.clone()?;
+        Some(slot)
+    }
+}
+
+/// A wait that can be ended early, as [`Abandoned::abandoned`]; the answer is not looked at then.
+pub(crate) trait Limit: Send + Sync {
+    /// Ends it, unless it has ended. Call it with no lock held.
+    fn expire(&self);
+    /// Whether it has ended.
+    fn is_over(&self) -> bool;
+}
+
+impl<T: Send, E: Abandoned + Send> Limit for Slot<Result<T, E>> {
+    fn expire(&self) {
+        let mut stage = self.lock();
+        if let Stage::Open(_) = *stage {
+            let before = std::mem::replace(&mut *stage, Stage::Expired(Some(Err(E::abandoned()))));
+            drop(stage);
+            before.wake();
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        !matches!(*self.lock(), Stage::Open(_))
+    }
+}
+
 impl<T, E: Abandoned> Drop for Answer<T, E> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
@@ -179,6 +210,8 @@ enum Stage<V> {
     Open(Listener),
     Done(V),
     Taken,
+    /// Ended before its answer was there, which is still to come and will be dropped.
+    Expired(Option<V>),
 }
 
 enum Listener {
@@ -193,13 +226,13 @@ impl<V> Slot<V> {
     }
 
     fn end(&self, value: V) {
-        let before = std::mem::replace(&mut *self.lock(), Stage::Done(value));
-        match before {
-            Stage::Open(Listener::Nobody) => {}
-            Stage::Open(Listener::Task(waker)) => waker.wake(),
-            Stage::Open(Listener::Thread(thread)) => thread.unpark(),
-            Stage::Done(_) | Stage::Taken => panic!("an operation ended twice"),
+        let mut stage = self.lock();
+        if matches!(*stage, Stage::Expired(_)) {
+            return;
         }
+        let before = std::mem::replace(&mut *stage, Stage::Done(value));
+        drop(stage);
+        before.wake();
     }
 
     /// The outcome, if it is there; else whom to wake is noted.
@@ -212,9 +245,24 @@ impl<V> Slot<V> {
             }
             Stage::Done(_) => match std::mem::replace(&mut *stage, Stage::Taken) {
                 Stage::Done(value) => Some(value),
-                Stage::Open(_) | Stage::Taken => unreachable!("matched above, under the lock"),
+                _ => unreachable!("matched above, under the lock"),
             },
-            Stage::Taken => panic!("a Pending was polled after it had given its outcome"),
+            Stage::Expired(value) if value.is_some() => value.take(),
+            Stage::Taken | Stage::Expired(_) => {
+                panic!("a Pending was polled after it had given its outcome")
+            }
+        }
+    }
+}
+
+impl<V> Stage<V> {
+    /// Wakes who listened at this stage. Call it with no lock held.
+    fn wake(self) {
+        match self {
+            Self::Open(Listener::Nobody) => {}
+            Self::Open(Listener::Task(waker)) => waker.wake(),
+            Self::Open(Listener::Thread(thread)) => thread.unpark(),
+            Self::Done(_) | Self::Taken | Self::Expired(_) => panic!("an operation ended twice"),
         }
     }
 }
@@ -236,6 +284,23 @@ mod tests {
         let (answer, pending) = Answer::<u8, Gone>::new();
         drop(answer);
         assert_eq!(pending.wait(), Err(Gone));
+    }
+
+    #[test]
+    fn a_wait_that_was_ended_early_stays_ended() {
+        let (answer, pending) = Answer::<u8, Gone>::new();
+        let limit = answer.limit().expect("it is open");
+        let waiting = thread::spawn(move || pending.wait());
+        limit.expire();
+        limit.expire();
+        assert_eq!(waiting.join().expect("no panic"), Err(Gone));
+        assert!(limit.is_over());
+        answer.send(Ok(7));
+        let (answer, pending) = Answer::<u8, Gone>::new();
+        let limit = answer.limit().expect("it is open");
+        answer.send(Ok(7));
+        limit.expire();
+        assert_eq!(pending.wait(), Ok(7));
     }
 
     #[test]

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use little_raft_core::{Conditions, ConfigError, Input, Membership, ReplicaId, Timing};
+use little_raft_core::{
+    Codec, Conditions, ConfigError, EntryKind, Input, Membership, ReplicaId, Timing,
+};
 
 use crate::builder::Builder;
-use crate::driver::{ChangeRequest, Event, Proposal, ReadTask};
+use crate::driver::{ChangeRequest, Event, Proposal, ReadTask, SessionCommand, Terms, Waiter};
 use crate::error::{MembersError, ProposeError, ReadError, StopReason};
 use crate::machine::StateMachine;
 use crate::members::MemberChange;
 use crate::pending::{Answer, Pending};
+use crate::session::{Once, Session};
 use crate::shell::Shell;
 use crate::status::{Status, StatusWatch};
 
@@ -41,49 +44,122 @@ impl<M: StateMachine> Replica<M> {
     ///
     /// Without a leader the command waits for one, up to the proposal timeout.
     pub fn propose(&self, command: impl Command) -> Pending<M::Response, ProposeError> {
-        self.propose_under(command, None)
-    }
-
-    fn propose_under(
-        &self,
-        command: impl Command,
-        conditions: Option<Box<Conditions>>,
-    ) -> Pending<M::Response, ProposeError> {
-        let payload = command.into_bytes();
         let (answer, mut pending) = Answer::new();
-        let (bytes, bytes_max) = (payload.len(), self.handle.command_bytes_max);
-        if bytes > bytes_max {
-            answer.send(Err(ProposeError::TooLarge { bytes, bytes_max }));
-        } else {
-            let mut proposal = Proposal::new(payload, answer);
-            proposal.conditions = conditions;
-            if self.handle.shell.call_or_leave(Event::Propose(proposal)) {
-                pending.leave();
-            }
+        if self.give(Proposal::command(command.into_bytes(), answer)) {
+            pending.leave();
         }
         pending
     }
 
-    /// Proposes a command that is appended only if these conditions hold at the leader when it gets there: that it leads
-    /// a certain term, that the membership has a certain version, that the log is not longer than it may be.
+    /// Proposes a command on terms of its own: under conditions, within a time, once however often it is tried.
     ///
     /// ```no_run
-    /// # use little_raft::{Conditions, ProposeError, Replica, StateMachine};
+    /// # use std::time::Duration;
+    /// # use little_raft::{Conditions, ProposeError, ProposeOptions, Replica, StateMachine};
     /// # fn once<M: StateMachine>(replica: &Replica<M>) -> Result<(), ProposeError> {
-    /// let this_term = Conditions {
-    ///     leader_term: Some(replica.status().term),
-    ///     ..Conditions::default()
+    /// let options = ProposeOptions {
+    ///     conditions: Conditions {
+    ///         leader_term: Some(replica.status().term),
+    ///         ..Conditions::default()
+    ///     },
+    ///     within: Some(Duration::from_millis(300)),
+    ///     ..ProposeOptions::default()
     /// };
-    /// replica.propose_if("only while the same leader leads", this_term).wait()?;
+    /// replica.propose_with("only while the same leader leads", options).wait()?;
     /// # Ok(())
     /// # }
     /// ```
-    pub fn propose_if(
+    pub fn propose_with(
         &self,
         command: impl Command,
-        conditions: Conditions,
+        options: ProposeOptions,
     ) -> Pending<M::Response, ProposeError> {
-        self.propose_under(command, Some(Box::new(conditions)))
+        let (answer, mut pending) = Answer::new();
+        let (kind, waiter) = (EntryKind::Command, Waiter::Response(answer));
+        if self.give_with(kind, command.into_bytes(), options, waiter) {
+            pending.leave();
+        }
+        pending
+    }
+
+    /// Proposes several commands as one: all are applied, one after the other with nothing between them, or none is.
+    /// Ends with their responses, in order.
+    ///
+    /// ```no_run
+    /// # use little_raft::{ProposeError, ProposeOptions, Replica, StateMachine};
+    /// # fn once<M: StateMachine<Response = u64>>(replica: &Replica<M>) -> Result<(), ProposeError> {
+    /// let transfer = ["withdraw 5 from a", "pay 5 to b"];
+    /// let responses = replica.propose_together(transfer, ProposeOptions::default()).wait()?;
+    /// assert_eq!(responses.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn propose_together<C: Command>(
+        &self,
+        commands: impl IntoIterator<Item = C>,
+        options: ProposeOptions,
+    ) -> Pending<Vec<M::Response>, ProposeError> {
+        let (answer, mut pending) = Answer::new();
+        let commands: Vec<Bytes> = commands.into_iter().map(C::into_bytes).collect();
+        let (kind, waiter) = (EntryKind::Commands, Waiter::Responses(answer));
+        if self.give_with(kind, commands.to_bytes(), options, waiter) {
+            pending.leave();
+        }
+        pending
+    }
+
+    /// Registers a session with the group, under which retried commands are applied once; see [`Session`]. If the
+    /// outcome is unknown, register another: the group forgets those that nobody uses.
+    pub fn register_session(&self) -> Pending<Session, ProposeError> {
+        let (answer, pending) = Answer::new();
+        let waiter = Waiter::Session(answer);
+        if M::response_codec().is_none() {
+            waiter.send(Err(ProposeError::NoSessions));
+        } else {
+            let payload = SessionCommand::Register.to_bytes();
+            let proposal = Proposal::new(EntryKind::Session, payload, waiter);
+            self.handle.shell.call(Event::Propose(proposal));
+        }
+        pending
+    }
+
+    fn give_with(
+        &self,
+        kind: EntryKind,
+        payload: Bytes,
+        options: ProposeOptions,
+        waiter: Waiter<M::Response>,
+    ) -> bool {
+        let ProposeOptions {
+            conditions,
+            within,
+            once,
+        } = options;
+        let (kind, payload) = match once {
+            Some(_) if M::response_codec().is_none() => {
+                waiter.send(Err(ProposeError::NoSessions));
+                return false;
+            }
+            Some(once) => {
+                let command = SessionCommand::Once(once, kind, payload);
+                (EntryKind::Session, command.to_bytes())
+            }
+            None => (kind, payload),
+        };
+        let mut proposal = Proposal::new(kind, payload, waiter);
+        proposal.terms = Some(Box::new(Terms { conditions, within }));
+        self.give(proposal)
+    }
+
+    /// Whether it is only queued, and its task must come back.
+    fn give(&self, proposal: Proposal<M::Response>) -> bool {
+        let (bytes, bytes_max) = (proposal.payload.len(), self.handle.command_bytes_max);
+        if bytes > bytes_max {
+            let error = ProposeError::TooLarge { bytes, bytes_max };
+            proposal.waiter.send(Err(error));
+            return false;
+        }
+        self.handle.shell.call_or_leave(Event::Propose(proposal))
     }
 
     /// Reads the state machine, linearizably, on any replica: `look` sees the effect of every command that was
@@ -255,6 +331,30 @@ impl<M: StateMachine> fmt::Debug for Replica<M> {
 impl<M: StateMachine> Drop for Handle<M> {
     fn drop(&mut self) {
         self.shell.stop();
+    }
+}
+
+/// The terms of a proposal. The default is those of [`Replica::propose`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProposeOptions {
+    /// It is appended only if these hold at the leader when it gets there: that it leads a certain term, that the
+    /// membership has a certain version, that the log is not longer than it may be.
+    pub conditions: Conditions,
+    /// Its wait ends after so long at the latest: with [`NoLeader`](ProposeError::NoLeader) if it was given to none, and
+    /// as [`Unknown`](ProposeError::Unknown) if it is on its way or in the log. Without it, a proposal looks for a leader
+    /// for the builder's [`proposal_timeout`](Builder::proposal_timeout), and one that is in the log waits for its end.
+    pub within: Option<Duration>,
+    /// Which command of a [`Session`] it is, so that it is applied once however often it is tried.
+    pub once: Option<Once>,
+}
+
+impl ProposeOptions {
+    /// Applied once, under this name.
+    pub fn once(once: Once) -> Self {
+        Self {
+            once: Some(once),
+            ..Self::default()
+        }
     }
 }
 

@@ -6,7 +6,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Group, Journal, outcome, until};
-use little_raft::{Builder, Conditions, ProposeError, ReadError, Storage};
+use little_raft::{Builder, Conditions, ProposeError, ProposeOptions, ReadError, Storage};
 
 #[test]
 fn what_is_proposed_on_any_replica_is_read_on_every_replica() {
@@ -323,9 +323,13 @@ fn a_proposal_whose_condition_fails_is_not_applied() {
         members(Some(version)),
         index(Some(last + 9)),
     ];
+    let only_if = |conditions| ProposeOptions {
+        conditions,
+        ..ProposeOptions::default()
+    };
     for id in [leader, follower] {
         for conditions in fail {
-            let outcome = outcome(group.at(id).propose_if("never", conditions));
+            let outcome = outcome(group.at(id).propose_with("never", only_if(conditions)));
             assert_eq!(
                 outcome,
                 Err(ProposeError::ConditionFailed),
@@ -334,7 +338,7 @@ fn a_proposal_whose_condition_fails_is_not_applied() {
         }
     }
     for (count, conditions) in hold.into_iter().enumerate() {
-        let outcome = outcome(group.at(follower).propose_if("once", conditions));
+        let outcome = outcome(group.at(follower).propose_with("once", only_if(conditions)));
         assert_eq!(outcome, Ok(count + 1), "{conditions:?}");
     }
 }

@@ -340,7 +340,7 @@ fn a_durable_machine_goes_on_where_it_was_and_hears_of_its_new_group() {
     drop(third);
     let (count, _, library) = disks[2].at();
     assert_eq!(count, 71);
-    let base = Base::from_bytes(Bytes::clone(&library.0)).expect("it is one");
+    let base = Base::decode(&mut Bytes::clone(&library.0)).expect("it begins with one");
     let ids: Vec<ReplicaId> = base.membership.voters().collect();
     assert_eq!(ids, [ReplicaId(3)]);
 }

@@ -118,7 +118,9 @@ pub fn payload(payload: &[u8]) -> String {
 pub fn applied(entry: &Entry) -> Option<String> {
     let index = entry.position.index;
     match entry.kind {
-        EntryKind::Command => Some(format!("apply {index} {}", payload(&entry.payload))),
+        EntryKind::Command | EntryKind::Commands | EntryKind::Session => {
+            Some(format!("apply {index} {}", payload(&entry.payload)))
+        }
         EntryKind::Noop => None,
         EntryKind::Membership => entry
             .membership()

@@ -4,16 +4,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use little_raft_core::{
     Apply, Base, Codec, Entry as LogEntry, EntryKind, Membership, Position, SendSnapshot,
 };
 
-use super::pieces::Trailer;
+use super::outcome::{Ended, Outcome, Waiter};
+use super::pieces::{self, Whole};
 use super::reads::ReadTask;
-use super::waiters::checksum;
+use super::sessions::{SessionCommand, Sessions};
+use super::waiters::{Ending, checksum};
 use crate::error::{ProposeError, StopReason};
-use crate::machine::{Entry, LibraryState, StateMachine};
-use crate::pending::Answer;
+use crate::machine::{Entry, LibraryState, ResponseCodec, StateMachine};
+use crate::session::Once;
 use crate::storage::{LogReader, SnapshotFiles};
 
 /// How much of a log that must be read back is applied at once.
@@ -31,17 +34,14 @@ pub struct Applier<M: StateMachine> {
     /// The index of that, for others to see: before anybody is answered who waited for it.
     shown: Arc<AtomicU64>,
     membership: Membership,
+    sessions: Sessions,
     is_durable: bool,
     /// Entries and bytes applied since the last snapshot was taken, or the durable machine was asked.
     since_count: u64,
     since_bytes: usize,
     saving: bool,
     /// Reused from batch to batch.
-    #[expect(
-        clippy::type_complexity,
-        reason = "used once; a name would say no more"
-    )]
-    responses: Vec<(Answer<M::Response, ProposeError>, M::Response)>,
+    endings: Vec<Ending<M::Response>>,
 }
 
 /// When snapshots are taken.
@@ -67,13 +67,16 @@ pub enum ApplyWork<M: StateMachine> {
     Saved,
 }
 
+/// Who waits, in rising order of (index, term).
+pub type Waiting<R> = VecDeque<(Position, Waiter<R>)>;
+
 /// Entries to apply, and who waits for them.
 pub struct Batch<R> {
     /// The entries.
     pub apply: Apply,
-    /// Who waits, in rising order of (index, term).
-    pub waiters: VecDeque<(Position, Answer<R, ProposeError>)>,
-    /// Return the responses that nobody waits for, with this mark.
+    /// Who waits.
+    pub waiters: Waiting<R>,
+    /// Return what nobody waits for, with this mark.
     pub keep: Option<u64>,
 }
 
@@ -84,8 +87,8 @@ pub struct Applied<R> {
     pub index: u64,
     /// The batch's mark.
     pub keep: Option<u64>,
-    /// Responses nobody waited for, if there was a mark.
-    pub kept: Vec<(Position, R)>,
+    /// What nobody waited for, if there was a mark.
+    pub kept: Vec<(Position, Ended<R>)>,
     /// What of a durable machine survives a crash, if it was asked.
     pub durable: Option<u64>,
 }
@@ -110,17 +113,17 @@ pub struct Done<M: StateMachine> {
 /// Something that takes long, and needs only a view of the state.
 pub enum Job<V> {
     /// Write a snapshot of the state at this base to storage.
-    Save(Base, V),
+    Save(Base, Whole<V>),
     /// Stream the state at this base to a follower.
-    Serve(SendSnapshot, Base, V),
+    Serve(SendSnapshot, Base, Whole<V>),
 }
 
 impl<M: StateMachine> Applier<M> {
-    /// The applier of a machine that has applied all up to `applied`.
+    /// The applier of a machine that is at `at`, with the sessions there.
     pub fn new(
         machine: M,
-        applied: Position,
-        membership: Membership,
+        at: Base,
+        sessions: Sessions,
         config: ApplierConfig,
         reader: Arc<dyn LogReader>,
         snapshots: Arc<dyn SnapshotFiles>,
@@ -131,13 +134,14 @@ impl<M: StateMachine> Applier<M> {
             config,
             reader,
             snapshots,
-            applied,
-            shown: Arc::new(applied.index.into()),
-            membership,
+            applied: at.position,
+            shown: Arc::new(at.position.index.into()),
+            membership: at.membership,
+            sessions,
             since_count: 0,
             since_bytes: 0,
             saving: false,
-            responses: Vec::new(),
+            endings: Vec::new(),
         }
     }
 
@@ -162,8 +166,8 @@ impl<M: StateMachine> Applier<M> {
                 let tasks = tasks.into_iter();
                 tasks.for_each(|task| task.run(&self.machine, applied));
             }
-            ApplyWork::View(send) => match self.machine.snapshot() {
-                Ok(view) => done.job = Some(Box::new(Job::Serve(send, self.base(), view))),
+            ApplyWork::View(send) => match self.snapshot() {
+                Ok(whole) => done.job = Some(Box::new(Job::Serve(send, self.base(), whole))),
                 Err(error) => {
                     tracing::warn!(to = %send.to, %error, "no snapshot could be made for a follower");
                     done.view_failed = Some(send);
@@ -198,6 +202,23 @@ impl<M: StateMachine> Applier<M> {
             position: self.applied,
             membership: self.membership.clone(),
         }
+    }
+
+    fn snapshot(&self) -> std::io::Result<Whole<M::Snapshot>> {
+        Ok(Whole {
+            sessions: self.sessions.to_bytes(),
+            view: self.machine.snapshot()?,
+        })
+    }
+
+    /// For a durable machine: what was applied takes effect.
+    fn commit(&mut self) -> Result<(), StopReason> {
+        if !self.is_durable {
+            return Ok(());
+        }
+        let library = LibraryState::new(&self.base(), &self.sessions);
+        let committed = self.machine.commit(self.applied, &library);
+        committed.map_err(machine_failed)
     }
 
     fn apply_batch(
@@ -238,8 +259,8 @@ impl<M: StateMachine> Applier<M> {
     fn apply_entries(
         &mut self,
         entries: &[LogEntry],
-        waiters: &mut VecDeque<(Position, Answer<M::Response, ProposeError>)>,
-        mut kept: Option<&mut Vec<(Position, M::Response)>>,
+        waiters: &mut Waiting<M::Response>,
+        mut kept: Option<&mut Vec<(Position, Ended<M::Response>)>>,
     ) -> Result<(), StopReason> {
         if entries.is_empty() {
             return Err(StopReason::Storage(
@@ -248,36 +269,31 @@ impl<M: StateMachine> Applier<M> {
         }
         let mut replaced = Vec::new();
         for entry in entries {
-            let response = self.apply_entry(entry)?;
+            let ended = self.apply_entry(entry)?;
             let waiter = waiter_of(entry.position, waiters, &mut replaced);
-            match (waiter, response) {
-                (Some(answer), Some(response)) => self.responses.push((answer, response)),
-                (None, Some(response)) => {
+            match (waiter, ended) {
+                (Some(waiter), Some(ended)) => self.endings.push((waiter, ended)),
+                (None, Some(ended)) => {
                     if let Some(kept) = kept.as_mut() {
-                        kept.push((entry.position, response));
+                        kept.push((entry.position, ended));
                     }
                 }
                 (None, None) => {}
                 (Some(_), None) => panic!("a proposal at {} became no command", entry.position),
             }
         }
-        if self.is_durable {
-            let library = LibraryState(self.base().to_bytes());
-            self.machine
-                .commit(self.applied, &library)
-                .map_err(machine_failed)?;
-        }
+        self.commit()?;
         self.shown.store(self.applied.index, Ordering::Release);
-        for (answer, response) in self.responses.drain(..) {
-            answer.send(Ok(response));
+        for (waiter, ended) in self.endings.drain(..) {
+            waiter.send(ended);
         }
-        for answer in replaced {
-            answer.send(Err(ProposeError::NotApplied));
+        for waiter in replaced {
+            waiter.send(Err(ProposeError::NotApplied));
         }
         Ok(())
     }
 
-    fn apply_entry(&mut self, entry: &LogEntry) -> Result<Option<M::Response>, StopReason> {
+    fn apply_entry(&mut self, entry: &LogEntry) -> Result<Option<Ended<M::Response>>, StopReason> {
         assert!(
             entry.position.index == self.applied.index + 1,
             "the entry after {} must be applied next, not {}",
@@ -297,15 +313,80 @@ impl<M: StateMachine> Applier<M> {
             EntryKind::Membership => {
                 self.membership = entry
                     .membership()
-                    .ok_or_else(|| unreadable(entry.position))?;
+                    .ok_or_else(|| unreadable("membership", entry.position))?;
                 None
             }
-            EntryKind::Command => Some(self.machine.apply(Entry::new(
-                entry.position,
-                entry.time,
-                &entry.payload,
-            ))),
+            EntryKind::Command => {
+                let command = Entry::new(entry.position, entry.time, &entry.payload);
+                Some(Ok(Outcome::Response(self.machine.apply(command))))
+            }
+            EntryKind::Commands => Some(Ok(self.apply_together(entry, &entry.payload)?)),
+            EntryKind::Session => Some(self.apply_session(entry)?),
         })
+    }
+
+    fn apply_together(
+        &mut self,
+        entry: &LogEntry,
+        payload: &Bytes,
+    ) -> Result<Outcome<M::Response>, StopReason> {
+        let commands = Vec::<Bytes>::from_bytes(payload.clone());
+        let commands = commands.map_err(|_| unreadable("commands", entry.position))?;
+        let commands = commands.iter();
+        let all = commands.map(|command| {
+            let command = Entry::new(entry.position, entry.time, command);
+            self.machine.apply(command)
+        });
+        Ok(Outcome::Responses(all.collect()))
+    }
+
+    fn apply_session(&mut self, entry: &LogEntry) -> Result<Ended<M::Response>, StopReason> {
+        let index = entry.position.index;
+        let command = SessionCommand::from_bytes(entry.payload.clone());
+        match command.map_err(|_| unreadable("session command", entry.position))? {
+            SessionCommand::Register => {
+                self.sessions.register(index);
+                Ok(Ok(Outcome::Session(index)))
+            }
+            SessionCommand::Once(once, kind, payload) => {
+                self.apply_once(entry, once, kind, &payload)
+            }
+        }
+    }
+
+    /// Thesis, section 6.3: the first attempt is applied, and a later one answered as the first was.
+    fn apply_once(
+        &mut self,
+        entry: &LogEntry,
+        once: Once,
+        kind: EntryKind,
+        payload: &Bytes,
+    ) -> Result<Ended<M::Response>, StopReason> {
+        let codec = M::response_codec().ok_or_else(|| {
+            StopReason::Machine(
+                "a session is used, but this state machine has no `response_codec`".into(),
+            )
+        })?;
+        let checksum = checksum(payload);
+        let before = match self.sessions.attempt(entry.position.index, once, checksum) {
+            Ok(before) => before,
+            Err(error) => return Ok(Err(error)),
+        };
+        if let Some(kept) = before {
+            return Ok(Ok(decode(kind, kept, &codec).ok_or_else(|| {
+                unreadable("response kept for the command", entry.position)
+            })?));
+        }
+        let outcome = match kind {
+            EntryKind::Commands => self.apply_together(entry, payload)?,
+            _ => {
+                let command = Entry::new(entry.position, entry.time, payload);
+                Outcome::Response(self.machine.apply(command))
+            }
+        };
+        self.sessions
+            .answered(once, checksum, outcome.encode(&codec));
+        Ok(Ok(outcome))
     }
 
     /// Rule 10: a snapshot is installed whole, and never rolls the state machine back.
@@ -316,19 +397,13 @@ impl<M: StateMachine> Applier<M> {
             base.position,
             self.applied
         );
-        let mut stream = Trailer::reader(self.snapshots.open(base.position)?);
-        self.machine.restore(&mut stream).map_err(machine_failed)?;
-        stream.verify().map_err(machine_failed)?;
+        let stream = self.snapshots.open(base.position)?;
+        self.sessions = pieces::restore(&mut self.machine, stream).map_err(machine_failed)?;
         self.applied = base.position;
         self.shown.store(self.applied.index, Ordering::Release);
         self.membership = base.membership.clone();
         (self.since_count, self.since_bytes) = (0, 0);
-        if self.is_durable {
-            let library = LibraryState(base.to_bytes());
-            self.machine
-                .commit(self.applied, &library)
-                .map_err(machine_failed)?;
-        }
+        self.commit()?;
         Ok(Applied {
             index: self.applied.index,
             keep: None,
@@ -352,10 +427,10 @@ impl<M: StateMachine> Applier<M> {
             return None;
         }
         (self.since_count, self.since_bytes) = (0, 0);
-        match self.machine.snapshot() {
-            Ok(view) => {
+        match self.snapshot() {
+            Ok(whole) => {
                 self.saving = true;
-                Some(Job::Save(self.base(), view))
+                Some(Job::Save(self.base(), whole))
             }
             Err(error) => {
                 tracing::warn!(at = %self.applied, %error, "no snapshot could be taken; the log grows on");
@@ -368,27 +443,34 @@ impl<M: StateMachine> Applier<M> {
 /// The waiter for the entry at `position`. Those for other terms at or below it were replaced by what is committed.
 fn waiter_of<R>(
     position: Position,
-    waiters: &mut VecDeque<(Position, Answer<R, ProposeError>)>,
-    replaced: &mut Vec<Answer<R, ProposeError>>,
-) -> Option<Answer<R, ProposeError>> {
+    waiters: &mut Waiting<R>,
+    replaced: &mut Vec<Waiter<R>>,
+) -> Option<Waiter<R>> {
     let mut found = None;
     while waiters
         .front()
         .is_some_and(|(at, _)| at.index <= position.index)
     {
-        let (at, answer) = waiters.pop_front().expect("looked at above");
+        let (at, waiter) = waiters.pop_front().expect("looked at above");
         if at == position {
-            found = Some(answer);
+            found = Some(waiter);
         } else {
-            replaced.push(answer);
+            replaced.push(waiter);
         }
     }
     found
 }
 
-fn unreadable(position: Position) -> StopReason {
+fn decode<R>(kind: EntryKind, kept: Bytes, codec: &ResponseCodec<R>) -> Option<Outcome<R>> {
+    match kind {
+        EntryKind::Commands => Outcome::decode_all(kept, codec),
+        _ => Outcome::decode_one(kept, codec),
+    }
+}
+
+fn unreadable(what: &str, position: Position) -> StopReason {
     let text = format!(
-        "the membership at {position} can't be read: it was written by a newer version, or is damaged"
+        "the {what} at {position} can't be read: it was written by a newer version, or is damaged"
     );
     StopReason::Storage(text.as_str().into())
 }

@@ -1,6 +1,7 @@
 //! The algorithm, joined to those who wait for its answers.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use little_raft_core::{
@@ -10,11 +11,13 @@ use little_raft_core::{
 
 use super::applier::{Applied, ApplyWork, Batch};
 use super::changes::{ChangeRequest, Changes, Ended};
+use super::limits::Limits;
 use super::reads::{FailedRead, ReadTask, Reads};
 use super::store::StoreWork;
 use super::waiters::{Ending, Proposal, Proposals};
 use crate::error::{ProposeError, ReadError};
 use crate::machine::StateMachine;
+use crate::pending::Limit;
 
 /// One thing that happened to a replica.
 pub enum Event<M: StateMachine> {
@@ -54,6 +57,8 @@ pub struct Effects<M: StateMachine> {
     pub ended: Vec<SendSnapshot>,
     /// Waits that have ended.
     pub endings: Vec<Ending<M::Response>>,
+    /// Waits whose time is over; those in `endings` come first.
+    pub(crate) expired: Vec<Arc<dyn Limit>>,
     /// Reads that have failed.
     pub failed_reads: Vec<FailedRead<M>>,
     /// Changes of members that have ended.
@@ -83,6 +88,7 @@ impl<M: StateMachine> Default for Effects<M> {
             pieces: Vec::new(),
             ended: Vec::new(),
             endings: Vec::new(),
+            expired: Vec::new(),
             failed_reads: Vec::new(),
             changed: Vec::new(),
             is_removed: false,
@@ -138,6 +144,8 @@ pub struct Engine<M: StateMachine> {
     parked_bytes: usize,
     /// The earliest deadline among them.
     parked_deadline: u64,
+    /// Proposals whose waits end at times of their own.
+    limits: Limits,
     /// Not before this time is the core asked about what is parked, unless leadership changes.
     retry_at: u64,
     leader: Option<ReplicaId>,
@@ -180,6 +188,7 @@ impl<M: StateMachine> Engine<M> {
             parked: VecDeque::new(),
             parked_bytes: 0,
             parked_deadline: u64::MAX,
+            limits: Limits::default(),
             retry_at: 0,
             leader: None,
             saved: saved.into_iter().collect(),
@@ -234,6 +243,7 @@ impl<M: StateMachine> Engine<M> {
             .min(retry)
             .min(self.parked_deadline)
             .min(self.proposals.deadline())
+            .min(self.limits.deadline())
             .min(self.reads.deadline())
             .min(self.changes.deadline())
     }
@@ -266,7 +276,7 @@ impl<M: StateMachine> Engine<M> {
         let parked = self.parked.drain(..);
         effects
             .endings
-            .extend(parked.map(|p| (p.answer, Err(ProposeError::Stopped))));
+            .extend(parked.map(|p| (p.waiter, Err(ProposeError::Stopped))));
         self.reads
             .fail_all(ReadError::Stopped, &mut effects.failed_reads);
         effects.changed.extend(self.changes.stop());
@@ -274,9 +284,15 @@ impl<M: StateMachine> Engine<M> {
     }
 
     fn propose(&mut self, now: Now, mut proposal: Proposal<M::Response>) {
-        proposal.deadline = now
-            .monotonic
-            .saturating_add(nanos(self.config.proposal_timeout));
+        let within = proposal.terms.as_ref().and_then(|terms| terms.within);
+        let timeout = within.unwrap_or(self.config.proposal_timeout);
+        proposal.deadline = now.monotonic.saturating_add(nanos(timeout));
+        if within.is_some() {
+            let limit = proposal.waiter.limit();
+            limit
+                .into_iter()
+                .for_each(|limit| self.limits.add(proposal.deadline, limit));
+        }
         if self.raft.leader().is_none() || !self.parked.is_empty() {
             self.park(proposal);
         } else {
@@ -286,14 +302,16 @@ impl<M: StateMachine> Engine<M> {
 
     fn ask(&mut self, now: Now, proposal: Proposal<M::Response>) {
         let ticket = self.proposals.next_ticket();
-        let mut command =
-            little_raft_core::Proposal::command(proposal.checksum, proposal.payload.clone());
-        if let Some(conditions) = &proposal.conditions {
-            command.conditions = **conditions;
-        }
+        let terms = proposal.terms.as_ref();
+        let proposed = little_raft_core::Proposal {
+            kind: proposal.kind,
+            checksum: proposal.checksum,
+            payload: proposal.payload.clone(),
+            conditions: terms.map_or_else(Default::default, |terms| terms.conditions),
+        };
         let input = Input::Propose {
             ticket,
-            proposal: command,
+            proposal: proposed,
         };
         self.raft.step(now, input);
         self.proposals.ask(ticket, proposal);
@@ -305,7 +323,7 @@ impl<M: StateMachine> Engine<M> {
         if full || bytes > self.config.parked_bytes_max {
             self.effects
                 .endings
-                .push((proposal.answer, Err(ProposeError::Busy)));
+                .push((proposal.waiter, Err(ProposeError::Busy)));
             return;
         }
         self.parked_bytes = bytes;
@@ -386,6 +404,7 @@ impl<M: StateMachine> Engine<M> {
     fn expire(&mut self, now: u64) {
         self.proposals.expire(now, &mut self.effects.endings);
         self.reads.expire(now, &mut self.effects.failed_reads);
+        self.limits.due(now, &mut self.effects.expired);
         if self.parked_deadline > now {
             return;
         }
@@ -395,7 +414,7 @@ impl<M: StateMachine> Engine<M> {
             if proposal.deadline <= now {
                 self.effects
                     .endings
-                    .push((proposal.answer, Err(ProposeError::NoLeader)));
+                    .push((proposal.waiter, Err(ProposeError::NoLeader)));
             } else {
                 self.park(proposal);
             }
@@ -497,7 +516,7 @@ impl<M: StateMachine> Engine<M> {
         match outcome {
             Ok(position) => {
                 self.proposals
-                    .place(position, proposal.answer, &mut self.effects.endings);
+                    .place(position, proposal.waiter, &mut self.effects.endings);
             }
             Err(Refusal::NoLeader | Refusal::Transferring) if proposal.deadline > now.monotonic => {
                 self.retry_at = self.retry_at.max(now.monotonic.saturating_add(RETRY));
@@ -506,7 +525,7 @@ impl<M: StateMachine> Engine<M> {
             Err(refusal) => self
                 .effects
                 .endings
-                .push((proposal.answer, Err(refusal.into()))),
+                .push((proposal.waiter, Err(refusal.into()))),
         }
     }
 

@@ -8,10 +8,13 @@
 mod applier;
 mod changes;
 mod engine;
+mod limits;
 mod log_writer;
+mod outcome;
 mod pieces;
 mod reads;
 mod recovery;
+mod sessions;
 mod store;
 mod waiters;
 
@@ -19,10 +22,12 @@ pub use applier::{Applied, Applier, ApplierConfig, ApplyWork, Batch, Done, Job};
 pub use changes::{ChangeRequest, Changes};
 pub use engine::{Effects, Engine, EngineConfig, Event, Progress};
 pub use log_writer::{LogOutcome, LogWriter};
-pub use pieces::{CopyTo, PieceWriter, Trailer};
+pub use outcome::{Ended, Outcome, Waiter};
+pub use pieces::{PieceWriter, Whole};
 pub use reads::{ReadTask, Reads};
 #[cfg(feature = "wal")]
 pub(crate) use recovery::term_at;
 pub use recovery::{Recovery, recover};
+pub use sessions::{SessionCommand, Sessions};
 pub use store::{Store, StoreWork};
-pub use waiters::{Proposal, Proposals};
+pub use waiters::{Proposal, Proposals, Terms};

@@ -2,36 +2,69 @@
 
 use std::io::{self, Read, Write};
 
-use crate::machine::Snapshot;
+use bytes::Bytes;
+use little_raft_core::Codec;
 
-/// The whole stream is the machine's bytes, then their CRC-32C: what arrives is checked end to end before it is used.
-pub struct Trailer;
+use super::sessions::Sessions;
+use crate::machine::{Snapshot, StateMachine};
 
+/// How a stream begins: what it is, and in which version.
+const MAGIC: [u8; 4] = *b"LRS1";
 const TRAILER_BYTES: usize = 4;
 
-impl Trailer {
-    /// Writes the whole view and its checksum.
-    ///
-    /// # Errors
-    /// Those of the view and of `out`.
-    pub fn write(view: &mut dyn Snapshot, out: &mut dyn Write) -> io::Result<()> {
+/// A view of all that is replicated. As a stream: magic, length of the sessions, sessions, the machine's bytes, and the
+/// CRC-32C of it all, so that what arrives is checked end to end. What is saved and what is sent are the same bytes.
+#[derive(Debug)]
+pub struct Whole<V> {
+    /// The sessions' encoding.
+    pub sessions: Bytes,
+    /// The machine's own.
+    pub view: V,
+}
+
+impl<V: Snapshot> Snapshot for Whole<V> {
+    fn write_to(&mut self, out: &mut dyn Write) -> io::Result<()> {
         let mut summed = Summed { out, checksum: 0 };
-        view.write_to(&mut summed)?;
+        summed.write_all(&MAGIC)?;
+        summed.write_all(&(self.sessions.len() as u32).to_le_bytes())?;
+        summed.write_all(&self.sessions)?;
+        self.view.write_to(&mut summed)?;
         let checksum = summed.checksum;
         out.write_all(&checksum.to_le_bytes())?;
         out.flush()
     }
+}
 
-    /// Reads the machine's bytes back.
-    pub fn reader(stream: Box<dyn Read + Send>) -> TrailerReader {
-        TrailerReader {
-            stream,
-            ahead: Vec::new(),
-            at: 0,
-            ended: false,
-            checksum: 0,
-        }
+/// Brings the machine to what a [`Whole`] was made of, and gives the sessions.
+///
+/// # Errors
+/// If the stream is damaged or of another version, and those of stream and machine. The machine must not be used then.
+pub fn restore<M: StateMachine>(
+    machine: &mut M,
+    stream: Box<dyn Read + Send>,
+) -> io::Result<Sessions> {
+    let mut stream = TrailerReader::new(stream);
+    let sessions = read_sessions(&mut stream)?;
+    machine.restore(&mut stream)?;
+    stream.verify()?;
+    Ok(sessions)
+}
+
+fn read_sessions(stream: &mut dyn Read) -> io::Result<Sessions> {
+    let (mut magic, mut length) = ([0; 4], [0; 4]);
+    let begun = stream.read_exact(&mut magic);
+    if begun.is_err() || magic != MAGIC {
+        return Err(invalid("the snapshot is damaged, or of another version"));
     }
+    stream.read_exact(&mut length)?;
+    let (length, mut sessions) = (u64::from(u32::from_le_bytes(length)), Vec::new());
+    stream.take(length).read_to_end(&mut sessions)?;
+    let sessions = Sessions::from_bytes(sessions.into());
+    sessions.map_err(|_| invalid("the snapshot is damaged: its sessions can't be read"))
+}
+
+fn invalid(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
 struct Summed<'a> {
@@ -52,7 +85,7 @@ impl Write for Summed<'_> {
 }
 
 /// Reads a stream that ends in its checksum, and ends before it.
-pub struct TrailerReader {
+struct TrailerReader {
     stream: Box<dyn Read + Send>,
     /// Read from the stream; the last four bytes of it may be the trailer.
     ahead: Vec<u8>,
@@ -62,20 +95,24 @@ pub struct TrailerReader {
 }
 
 impl TrailerReader {
+    fn new(stream: Box<dyn Read + Send>) -> Self {
+        Self {
+            stream,
+            ahead: Vec::new(),
+            at: 0,
+            ended: false,
+            checksum: 0,
+        }
+    }
+
     /// Reads on to the end and compares the checksum.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::InvalidData`] if it differs; those of the stream.
-    pub fn verify(mut self) -> io::Result<()> {
+    fn verify(mut self) -> io::Result<()> {
         io::copy(&mut self, &mut io::sink())?;
         let trailer: Option<[u8; TRAILER_BYTES]> = self.ahead[self.at..].try_into().ok();
         if trailer == Some(self.checksum.to_le_bytes()) {
             Ok(())
         } else {
-            Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the snapshot is damaged: its checksum differs",
-            ))
+            Err(invalid("the snapshot is damaged: its checksum differs"))
         }
     }
 
@@ -126,15 +163,6 @@ impl Tail {
     /// Whether what has arrived is whole.
     pub fn is_valid(&self) -> bool {
         self.held == self.checksum.to_le_bytes()
-    }
-}
-
-/// A view with its trailer, as a view: what is saved and what is sent are the same bytes.
-pub struct CopyTo<V>(pub V);
-
-impl<V: Snapshot> Snapshot for CopyTo<V> {
-    fn write_to(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        Trailer::write(&mut self.0, out)
     }
 }
 
@@ -191,21 +219,51 @@ mod tests {
     use super::*;
     use std::io::Cursor;
 
+    /// Keeps what it is restored from.
+    #[derive(Default)]
+    struct Copy(Vec<u8>);
+
+    impl StateMachine for Copy {
+        type Response = ();
+        type Snapshot = Vec<u8>;
+        fn apply(&mut self, _: crate::Entry<'_>) {}
+        fn snapshot(&self) -> io::Result<Vec<u8>> {
+            Ok(self.0.clone())
+        }
+        fn restore(&mut self, snapshot: &mut dyn Read) -> io::Result<()> {
+            self.0.clear();
+            snapshot.read_to_end(&mut self.0).map(|_| ())
+        }
+    }
+
+    fn sessions() -> Sessions {
+        let mut sessions = Sessions::default();
+        sessions.register(7);
+        sessions
+    }
+
     fn stream(data: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        Trailer::write(&mut data.to_vec(), &mut out).expect("memory takes it");
+        let mut whole = Whole {
+            sessions: sessions().to_bytes(),
+            view: data.to_vec(),
+        };
+        whole.write_to(&mut out).expect("memory takes it");
         out
+    }
+
+    fn read_back(stream: Vec<u8>) -> io::Result<(Vec<u8>, Sessions)> {
+        let mut machine = Copy::default();
+        let sessions = restore(&mut machine, Box::new(Cursor::new(stream)))?;
+        Ok((machine.0, sessions))
     }
 
     #[test]
     fn what_was_written_is_read_back_and_verified() {
         for bytes in [0, 1, 4, 5, 70_000, 200_000] {
             let data: Vec<u8> = (0..bytes).map(|i| i as u8).collect();
-            let mut reader = Trailer::reader(Box::new(Cursor::new(stream(&data))));
-            let mut back = Vec::new();
-            reader.read_to_end(&mut back).expect("it is whole");
-            assert_eq!(back, data);
-            reader.verify().expect("the checksum is right");
+            let back = read_back(stream(&data)).expect("it is whole");
+            assert_eq!(back, (data, sessions()));
         }
     }
 
@@ -215,10 +273,8 @@ mod tests {
         for at in 0..whole.len() {
             let mut bad = whole.clone();
             bad[at] ^= 1;
-            let reader = Trailer::reader(Box::new(Cursor::new(bad)));
-            assert!(reader.verify().is_err(), "byte {at}");
-            let reader = Trailer::reader(Box::new(Cursor::new(whole[..at].to_vec())));
-            assert!(reader.verify().is_err(), "cut at {at}");
+            assert!(read_back(bad).is_err(), "byte {at}");
+            assert!(read_back(whole[..at].to_vec()).is_err(), "cut at {at}");
         }
     }
 

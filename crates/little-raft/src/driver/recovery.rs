@@ -1,9 +1,9 @@
 //! Where a replica goes on after a restart: log, snapshots and state machine brought to one account (rule 10).
 
-use bytes::Bytes;
-use little_raft_core::{Base, Codec, Position, Restored, Write};
+use little_raft_core::{Base, Position, Restored, Write};
 
-use super::pieces::Trailer;
+use super::pieces;
+use super::sessions::Sessions;
 use crate::error::StartError;
 use crate::machine::{LibraryState, StateMachine};
 use crate::storage::{Opened, SnapshotFiles};
@@ -15,6 +15,8 @@ pub struct Recovery {
     pub restored: Restored,
     /// What the state machine has applied, and who belonged to the group then.
     pub at: Base,
+    /// The sessions there.
+    pub sessions: Sessions,
     /// To be appended before anything else: the log begins anew.
     pub reset: Option<Write>,
 }
@@ -33,7 +35,7 @@ pub fn recover<M: StateMachine>(
 ) -> Result<Recovery, StartError> {
     let mut restored = opened.restored.clone();
     let own = own_base(machine, &restored.base)?;
-    let at = match snapshot_needed(machine, &own, opened) {
+    let (at, sessions) = match snapshot_needed(machine, &own.0, opened) {
         true => restore_newest(machine, opened, files)?.unwrap_or(own),
         false => own,
     };
@@ -50,26 +52,27 @@ pub fn recover<M: StateMachine>(
     Ok(Recovery {
         restored,
         at,
+        sessions,
         reset,
     })
 }
 
 /// What the machine says it has by itself.
-fn own_base<M: StateMachine>(machine: &M, log: &Base) -> Result<Base, StartError> {
+fn own_base<M: StateMachine>(machine: &M, log: &Base) -> Result<(Base, Sessions), StartError> {
     let begin = Base {
         position: Position::default(),
         membership: log.membership.clone(),
     };
     match machine.durable() {
         Some((position, library)) if position.index > 0 => {
-            let base = Base::from_bytes(Bytes::clone(&library.0)).map_err(|error| {
+            let (base, sessions) = library.read().map_err(|error| {
                 StartError::Damaged(format!(
                     "the state machine kept no valid library state: {error}"
                 ))
             })?;
-            Ok(Base { position, ..base })
+            Ok((Base { position, ..base }, sessions))
         }
-        _ => Ok(begin),
+        _ => Ok((begin, Sessions::default())),
     }
 }
 
@@ -89,18 +92,16 @@ fn restore_newest<M: StateMachine>(
     machine: &mut M,
     opened: &Opened,
     files: &dyn SnapshotFiles,
-) -> Result<Option<Base>, StartError> {
+) -> Result<Option<(Base, Sessions)>, StartError> {
     let Some(base) = opened.snapshots.last() else {
         return Ok(None);
     };
-    let mut stream = Trailer::reader(files.open(base.position)?);
-    machine.restore(&mut stream).map_err(StartError::Machine)?;
-    stream.verify().map_err(StartError::Machine)?;
-    let library = LibraryState(base.to_bytes());
+    let stream = files.open(base.position)?;
+    let sessions = pieces::restore(machine, stream).map_err(StartError::Machine)?;
     machine
-        .commit(base.position, &library)
+        .commit(base.position, &LibraryState::new(base, &sessions))
         .map_err(StartError::Machine)?;
-    Ok(Some(base.clone()))
+    Ok(Some((base.clone(), sessions)))
 }
 
 fn begin_anew(restored: &mut Restored, at: &Base) -> Write {

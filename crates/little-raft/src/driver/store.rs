@@ -132,8 +132,9 @@ mod tests {
     use bytes::Bytes;
     use little_raft_core::{Base, Position};
 
-    use super::super::pieces::Trailer;
+    use super::super::pieces::Whole;
     use super::*;
+    use crate::machine::Snapshot;
     use crate::memory::MemoryStorage;
     use crate::storage::Storage;
 
@@ -165,8 +166,10 @@ mod tests {
     fn a_received_snapshot_is_whole_or_not_there() {
         let storage = MemoryStorage::new();
         let mut store = Store::new(storage.reader(), storage.snapshots());
-        let mut whole = Vec::new();
-        Trailer::write(&mut b"a state".to_vec(), &mut whole).expect("memory takes it");
+        let (mut whole, view) = (Vec::new(), b"a state".to_vec());
+        let sessions = Bytes::new();
+        let written = Whole { sessions, view }.write_to(&mut whole);
+        written.expect("memory takes it");
         let at = Position::new(5, 1);
         for (transfer, place) in (1..).zip(0..whole.len()) {
             let mut bad = whole.clone();

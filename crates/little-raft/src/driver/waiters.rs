@@ -1,38 +1,57 @@
 //! Who waits for a proposal, and how each wait ends: exactly once, by rule 9.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
-use little_raft_core::{Conditions, Position};
+use little_raft_core::{Conditions, EntryKind, Position};
 
 use super::applier::Applied;
+use super::outcome::{Ended, Waiter};
 use crate::error::ProposeError;
 use crate::pending::Answer;
 
 /// A command and who waits for it.
 #[derive(Debug)]
 pub struct Proposal<R> {
+    /// What it asks for.
+    pub kind: EntryKind,
     /// The command.
     pub payload: Bytes,
     /// CRC-32C of it.
     pub checksum: u32,
-    /// When the leader may take it; always, if there are none.
-    pub conditions: Option<Box<Conditions>>,
+    /// What is rarely asked for.
+    pub terms: Option<Box<Terms>>,
     /// When to give up looking for a leader; set by the engine when it sees the proposal first.
     pub deadline: u64,
     /// Who waits.
-    pub answer: Answer<R, ProposeError>,
+    pub waiter: Waiter<R>,
+}
+
+/// On what terms a proposal is made.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// When the leader may take it.
+    pub conditions: Conditions,
+    /// How long its wait may take.
+    pub within: Option<Duration>,
 }
 
 impl<R> Proposal<R> {
     /// A command that has not been given to an engine yet.
-    pub fn new(payload: Bytes, answer: Answer<R, ProposeError>) -> Self {
+    pub fn command(payload: Bytes, answer: Answer<R, ProposeError>) -> Self {
+        Self::new(EntryKind::Command, payload, Waiter::Response(answer))
+    }
+
+    /// One that has not been given to an engine yet.
+    pub fn new(kind: EntryKind, payload: Bytes, waiter: Waiter<R>) -> Self {
         Self {
+            kind,
             checksum: checksum(&payload),
             payload,
-            conditions: None,
+            terms: None,
             deadline: u64::MAX,
-            answer,
+            waiter,
         }
     }
 }
@@ -47,7 +66,7 @@ pub fn checksum(payload: &[u8]) -> u32 {
 }
 
 /// How a wait ended; to be released with no lock held.
-pub type Ending<R> = (Answer<R, ProposeError>, Result<R, ProposeError>);
+pub type Ending<R> = (Waiter<R>, Ended<R>);
 
 /// Responses kept for forwarded proposals whose position is not known yet: more than this, and the oldest outcomes
 /// are reported as unknown.
@@ -60,9 +79,9 @@ pub struct Proposals<R> {
     asked: VecDeque<(u64, Proposal<R>)>,
     /// In the log at this position, not handed to the applier: in rising order of (index, term), because one index
     /// can be taken by several terms.
-    placed: VecDeque<(Position, Answer<R, ProposeError>)>,
+    placed: VecDeque<(Position, Waiter<R>)>,
     /// Position learned after the applier had been given that index.
-    late: Vec<(Position, Answer<R, ProposeError>)>,
+    late: Vec<(Position, Waiter<R>)>,
     /// What was applied while forwarded proposals were open, in rising order, for [`late`](Self::late).
     kept: VecDeque<Kept<R>>,
     next_ticket: u64,
@@ -77,7 +96,7 @@ struct Kept<R> {
     position: Position,
     /// The newest ticket when the entry was handed to the applier: later ones can't be about it.
     ticket: u64,
-    response: R,
+    ended: Ended<R>,
 }
 
 impl<R> Proposals<R> {
@@ -123,19 +142,14 @@ impl<R> Proposals<R> {
     }
 
     /// It stands in the log at `position`: its outcome is that of the entry there.
-    pub fn place(
-        &mut self,
-        position: Position,
-        answer: Answer<R, ProposeError>,
-        endings: &mut Vec<Ending<R>>,
-    ) {
+    pub fn place(&mut self, position: Position, waiter: Waiter<R>, endings: &mut Vec<Ending<R>>) {
         if position.index <= self.applied {
             let outcome = self.find_kept(position);
-            endings.push((answer, outcome));
+            endings.push((waiter, outcome));
         } else if position.index <= self.handed {
-            self.late.push((position, answer));
+            self.late.push((position, waiter));
         } else if position.term < self.handed_term {
-            endings.push((answer, Err(ProposeError::NotApplied)));
+            endings.push((waiter, Err(ProposeError::NotApplied)));
         } else {
             let key = (position.index, position.term);
             let at = self
@@ -143,7 +157,7 @@ impl<R> Proposals<R> {
                 .iter()
                 .rposition(|(known, _)| (known.index, known.term) <= key)
                 .map_or(0, |at| at + 1);
-            self.placed.insert(at, (position, answer));
+            self.placed.insert(at, (position, waiter));
         }
     }
 
@@ -152,7 +166,7 @@ impl<R> Proposals<R> {
         &mut self,
         last: Position,
         endings: &mut Vec<Ending<R>>,
-    ) -> VecDeque<(Position, Answer<R, ProposeError>)> {
+    ) -> VecDeque<(Position, Waiter<R>)> {
         assert!(
             last.index > self.handed,
             "entries up to {last} were handed to the applier twice, it has {}",
@@ -179,11 +193,11 @@ impl<R> Proposals<R> {
             return;
         }
         self.handed_term = term;
-        for (position, answer) in std::mem::take(&mut self.placed) {
+        for (position, waiter) in std::mem::take(&mut self.placed) {
             if position.term < term {
-                endings.push((answer, Err(ProposeError::NotApplied)));
+                endings.push((waiter, Err(ProposeError::NotApplied)));
             } else {
-                self.placed.push_back((position, answer));
+                self.placed.push_back((position, waiter));
             }
         }
     }
@@ -203,18 +217,18 @@ impl<R> Proposals<R> {
         self.applied = self.applied.max(applied.index);
         if let Some(ticket) = applied.keep {
             self.kept
-                .extend(applied.kept.into_iter().map(|(position, response)| Kept {
+                .extend(applied.kept.into_iter().map(|(position, ended)| Kept {
                     position,
                     ticket,
-                    response,
+                    ended,
                 }));
         }
-        for (position, answer) in std::mem::take(&mut self.late) {
+        for (position, waiter) in std::mem::take(&mut self.late) {
             if position.index <= self.applied {
                 let outcome = self.find_kept(position);
-                endings.push((answer, outcome));
+                endings.push((waiter, outcome));
             } else {
-                self.late.push((position, answer));
+                self.late.push((position, waiter));
             }
         }
         self.forget_kept();
@@ -226,7 +240,7 @@ impl<R> Proposals<R> {
             .placed
             .partition_point(|(at, _)| at.index <= last.index);
         let lost = self.placed.drain(..count);
-        endings.extend(lost.map(|(_, answer)| (answer, Err(ProposeError::Unknown))));
+        endings.extend(lost.map(|(_, waiter)| (waiter, Err(ProposeError::Unknown))));
         self.handed = self.handed.max(last.index);
         self.commit_term(last.term, endings);
     }
@@ -238,7 +252,7 @@ impl<R> Proposals<R> {
         }
         for (ticket, proposal) in std::mem::take(&mut self.asked) {
             if proposal.deadline <= now {
-                endings.push((proposal.answer, Err(ProposeError::Unknown)));
+                endings.push((proposal.waiter, Err(ProposeError::Unknown)));
             } else {
                 self.asked.push_back((ticket, proposal));
             }
@@ -265,14 +279,13 @@ impl<R> Proposals<R> {
         self.asked.len() + self.placed.len() + self.late.len()
     }
 
-    fn find_kept(&mut self, position: Position) -> Result<R, ProposeError> {
+    fn find_kept(&mut self, position: Position) -> Ended<R> {
         let found = self
             .kept
             .binary_search_by_key(&position.index, |kept| kept.position.index);
         match found {
             Ok(at) if self.kept[at].position == position => {
-                let kept = self.kept.remove(at).expect("found there");
-                Ok(kept.response)
+                self.kept.remove(at).expect("found there").ended
             }
             // Log matching: what is committed at this index is another term's, so ours never will be.
             Ok(_) => Err(ProposeError::NotApplied),
@@ -293,13 +306,14 @@ impl<R> Proposals<R> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::outcome::Outcome;
     use super::*;
     use crate::pending::Pending;
 
     fn forwarded(waits: &mut Proposals<u8>) -> (u64, Pending<u8, ProposeError>) {
         let (answer, pending) = Answer::new();
         let ticket = waits.next_ticket();
-        waits.ask(ticket, Proposal::new(Bytes::new(), answer));
+        waits.ask(ticket, Proposal::command(Bytes::new(), answer));
         (ticket, pending)
     }
 
@@ -311,7 +325,7 @@ mod tests {
     fn learn(waits: &mut Proposals<u8>, ticket: u64, position: Position) {
         let proposal = waits.answered(ticket).expect("it is open");
         let mut endings = Vec::new();
-        waits.place(position, proposal.answer, &mut endings);
+        waits.place(position, proposal.waiter, &mut endings);
         endings
             .into_iter()
             .for_each(|(answer, outcome)| answer.send(outcome));
@@ -319,10 +333,12 @@ mod tests {
 
     fn apply(waits: &mut Proposals<u8>, keep: Option<u64>, kept: Vec<(Position, u8)>, index: u64) {
         let mut endings = Vec::new();
+        let kept = kept.into_iter();
+        let kept = kept.map(|(position, response)| (position, Ok(Outcome::Response(response))));
         let applied = Applied {
             index,
             keep,
-            kept,
+            kept: kept.collect(),
             durable: None,
         };
         waits.applied(applied, &mut endings);

@@ -146,9 +146,10 @@ impl<M: StateMachine> Core<M> {
             serve_transfers(shell, effects);
         }
         apply(shell, effects);
-        for (answer, outcome) in effects.endings.drain(..) {
-            answer.send(outcome);
+        for (waiter, ended) in effects.endings.drain(..) {
+            waiter.send(ended);
         }
+        effects.expired.drain(..).for_each(|wait| wait.expire());
         for (task, error) in effects.failed_reads.drain(..) {
             task.fail(error);
         }

@@ -9,7 +9,7 @@ use little_raft_core::Input;
 
 use super::{CALLER_BUDGET, Shell, caller, panicked, transfers};
 use crate::combine::{Pushed, TakeIn, fill};
-use crate::driver::{Applied, Applier, ApplyWork, CopyTo, Done, Event, Job};
+use crate::driver::{Applied, Applier, ApplyWork, Done, Event, Job, Whole};
 use crate::error::StopReason;
 use crate::machine::StateMachine;
 use crate::{storage, timer};
@@ -137,8 +137,8 @@ impl<M: StateMachine> Shell<M> {
         }
         match done.job.map(|job| *job) {
             None => {}
-            Some(Job::Save(base, view)) => self.save(base, view),
-            Some(Job::Serve(send, base, view)) => transfers::serve(self, send, base, view),
+            Some(Job::Save(base, whole)) => self.save(base, whole),
+            Some(Job::Serve(send, base, whole)) => transfers::serve(self, send, base, whole),
         }
     }
 
@@ -154,10 +154,10 @@ impl<M: StateMachine> Shell<M> {
     }
 
     /// Writes a snapshot in the background.
-    fn save(self: &Arc<Self>, base: little_raft_core::Base, view: M::Snapshot) {
+    fn save(self: &Arc<Self>, base: little_raft_core::Base, mut whole: Whole<M::Snapshot>) {
         let started = self.spawn("raft-snapshot", move |shell| {
             let saved = catch_unwind(AssertUnwindSafe(|| {
-                storage::save(&*shell.snapshots, &base, &mut CopyTo(view))
+                storage::save(&*shell.snapshots, &base, &mut whole)
             }));
             match saved {
                 Ok(Ok(())) => shell.complete(Event::Saved(Some(base))),

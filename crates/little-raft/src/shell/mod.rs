@@ -245,7 +245,7 @@ impl<M: StateMachine> Timed for Shell<M> {
 /// Ends whoever waits for an event that will not be looked at: it changed nothing.
 fn refuse<M: StateMachine>(event: Event<M>, propose: ProposeError, read: ReadError) {
     match event {
-        Event::Propose(proposal) => proposal.answer.send(Err(propose)),
+        Event::Propose(proposal) => proposal.waiter.send(Err(propose)),
         Event::Read(task) | Event::ReadAtLeast(_, task) => task.fail(read),
         Event::ChangeMembers(change) => change.answer.send(Err(match propose {
             ProposeError::Busy => MembersError::Busy,

@@ -186,11 +186,14 @@ impl<M: StateMachine> Shell<M> {
 
 fn end_core<M: StateMachine>(core: &mut Core<M>, queued: VecDeque<Event<M>>) {
     let effects = core.engine.stop();
-    for (answer, outcome) in effects.endings {
-        answer.send(outcome);
+    for (waiter, ended) in effects.endings {
+        waiter.send(ended);
     }
     for (task, error) in effects.failed_reads {
         task.fail(error);
+    }
+    for (answer, outcome) in effects.changed {
+        answer.send(outcome);
     }
     refuse_all(queued);
 }

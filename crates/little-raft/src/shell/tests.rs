@@ -15,7 +15,7 @@ use little_raft_core::{
 };
 
 use super::*;
-use crate::driver::{ApplierConfig, Batch, Effects, Engine, EngineConfig, Proposal};
+use crate::driver::{ApplierConfig, Batch, Effects, Engine, EngineConfig, Proposal, Sessions};
 use crate::memory::MemoryStorage;
 use crate::pending::Answer;
 use crate::storage::Storage;
@@ -95,8 +95,11 @@ fn shell(election: Duration) -> Arc<Shell<Nothing>> {
     let (reader, snapshots) = (storage.reader(), storage.snapshots());
     let applier = Applier::new(
         Nothing,
-        Position::default(),
-        engine.membership().clone(),
+        Base {
+            membership: engine.membership().clone(),
+            ..Base::default()
+        },
+        Sessions::default(),
         limits,
         reader.clone(),
         snapshots.clone(),
@@ -135,7 +138,7 @@ fn a_caller_serves_a_slice_and_a_helper_goes_on() {
     for _ in 0..3 * CALLER_BUDGET {
         assert!(matches!(shell.core.leave(other()), Pushed::Queued));
     }
-    let last = Event::Propose(Proposal::new(bytes::Bytes::new(), answer));
+    let last = Event::Propose(Proposal::command(bytes::Bytes::new(), answer));
     assert!(matches!(shell.core.leave(last), Pushed::Queued));
     let (sender, woken) = channel();
     let waker = Waker::from(Arc::new(Where(Mutex::new(sender))));
@@ -156,7 +159,10 @@ fn a_full_queue_refuses_callers_but_not_our_own_completions() {
         shell.input(Event::Core(Input::Unreachable(ReplicaId(2))));
     }
     let (answer, pending) = Answer::new();
-    shell.input(Event::Propose(Proposal::new(bytes::Bytes::new(), answer)));
+    shell.input(Event::Propose(Proposal::command(
+        bytes::Bytes::new(),
+        answer,
+    )));
     let ended = pending.wait_timeout(Duration::from_secs(20));
     assert_eq!(ended.expect("it has ended"), Err(ProposeError::Busy));
     let own = shell.core.push_own(Event::Wake);
@@ -234,7 +240,7 @@ fn a_forward_without_an_answer_is_unknown_and_not_sent_again() {
     };
     engine.step(now, Event::Core(Input::Message(heartbeat())));
     let (answer, pending) = Answer::new();
-    let proposal = Proposal::new(bytes::Bytes::new(), answer);
+    let proposal = Proposal::command(bytes::Bytes::new(), answer);
     engine.step(now, Event::Propose(proposal));
     assert!(forwards(engine.effects(now)));
     let other = Message {
@@ -390,8 +396,11 @@ fn a_command_that_rotted_in_the_log_is_not_applied() {
     let membership = engine(Duration::from_secs(60)).membership().clone();
     let mut applier = Applier::new(
         Nothing,
-        Position::default(),
-        membership,
+        Base {
+            membership,
+            ..Base::default()
+        },
+        Sessions::default(),
         limits,
         storage.reader(),
         storage.snapshots(),

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use little_raft_core::{Base, Input, ReplicaId, SendPiece, SendSnapshot, message};
 
 use super::{Shell, panicked};
-use crate::driver::{Event, PieceWriter, Trailer};
-use crate::machine::StateMachine;
+use crate::driver::{Event, PieceWriter, Whole};
+use crate::machine::{Snapshot, StateMachine};
 
 /// The transfers that go on.
 pub(super) struct Transfers {
@@ -128,7 +128,7 @@ pub(super) fn serve<M: StateMachine>(
     shell: &Arc<Shell<M>>,
     send: SendSnapshot,
     base: Base,
-    mut view: M::Snapshot,
+    mut whole: Whole<M::Snapshot>,
 ) {
     let key = (send.to, send.transfer);
     let Some(wanted) = shell.transfers.lock().get(&key).cloned() else {
@@ -136,7 +136,7 @@ pub(super) fn serve<M: StateMachine>(
     };
     let started = shell.spawn("raft-send-snapshot", move |shell| {
         let streamed = catch_unwind(AssertUnwindSafe(|| {
-            stream(&shell, send, &base, &mut view, &wanted)
+            stream(&shell, send, &base, &mut whole, &wanted)
         }));
         match streamed {
             Ok(Ok(())) => {}
@@ -156,7 +156,7 @@ fn stream<M: StateMachine>(
     shell: &Arc<Shell<M>>,
     send: SendSnapshot,
     base: &Base,
-    view: &mut M::Snapshot,
+    whole: &mut Whole<M::Snapshot>,
     wanted: &Wanted,
 ) -> io::Result<()> {
     let over = || io::Error::new(io::ErrorKind::Interrupted, "the transfer is over");
@@ -193,7 +193,7 @@ fn stream<M: StateMachine>(
         }
     };
     let mut writer = PieceWriter::new(shell.piece_bytes, &mut hand_on);
-    Trailer::write(view, &mut writer)?;
+    whole.write_to(&mut writer)?;
     writer.finish()?;
     let last = before.expect("one piece at least was handed on");
     // The last piece may be wanted again, until the transfer is over.

@@ -4,6 +4,7 @@
 use std::io::{self, Read};
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::str::{self, FromStr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -11,8 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use little_raft::{
-    Builder, Entry, Founding, LogReader, MemoryCluster, MemoryStorage, Opened, Replica,
-    SnapshotFiles, Space, State, StateMachine, Storage, StorageError, Timing, Write,
+    Builder, Bytes, Entry, Founding, LogReader, MemoryCluster, MemoryStorage, Opened, Replica,
+    ResponseCodec, SnapshotFiles, Space, State, StateMachine, Storage, StorageError, Timing, Write,
 };
 
 /// Long enough for anything that should happen at all.
@@ -70,6 +71,14 @@ impl StateMachine for Journal {
         self.commands = text.lines().map(str::to_owned).collect();
         self.restored += 1;
         Ok(())
+    }
+
+    fn response_codec() -> Option<ResponseCodec<usize>> {
+        let decode = |bytes: Bytes| usize::from_str(str::from_utf8(&bytes).ok()?).ok();
+        Some(ResponseCodec::with(
+            |count| count.to_string().into(),
+            decode,
+        ))
     }
 }
 
