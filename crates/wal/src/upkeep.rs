@@ -248,10 +248,11 @@ impl Shared {
     ) -> Option<(Arc<dyn DiskFile>, PathBuf)> {
         while planned == self.options.segment_bytes() {
             let path = upkeep.recycled.pop()?;
-            if let Ok(file) = self.disk.open(&path)
-                && file.length().is_ok_and(|length| length == planned)
-            {
-                return Some((file, path));
+            match self.disk.open(&path) {
+                Ok(file) if file.length().is_ok_and(|length| length == planned) => {
+                    return Some((file, path));
+                }
+                _ => {}
             }
         }
         None
