@@ -12,7 +12,9 @@ use bytes::BytesMut;
 use little_raft_core::{Codec, Config, Identity, Leases, Member, Message, Now, ReplicaId, Timing};
 
 use crate::cluster::{Cluster, Inbox};
-use crate::driver::{Applier, ApplierConfig, Engine, EngineConfig, LogWriter, Store, recover};
+use crate::driver::{
+    Applier, ApplierConfig, Engine, EngineConfig, LogWriter, Replicated, Store, recover,
+};
 use crate::error::StartError;
 use crate::machine::StateMachine;
 use crate::replica::Replica;
@@ -247,9 +249,7 @@ impl<M: StateMachine> Builder<M> {
         let reader = storage.reader();
         let store = Store::new(reader.clone(), snapshots.clone());
         let applier = Applier::new(
-            machine,
-            recovery.at,
-            recovery.sessions,
+            Replicated::new(machine, recovery.at, recovery.sessions),
             self.applier,
             reader,
             snapshots.clone(),

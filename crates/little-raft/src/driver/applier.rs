@@ -4,19 +4,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
-use little_raft_core::{
-    Apply, Base, Codec, Entry as LogEntry, EntryKind, Membership, Position, SendSnapshot,
-};
+use little_raft_core::{Apply, Base, Entry as LogEntry, Position, SendSnapshot};
 
-use super::outcome::{Ended, Outcome, Waiter};
-use super::pieces::{self, Whole};
+use super::outcome::{Ended, Waiter};
+use super::pieces::Whole;
 use super::reads::ReadTask;
-use super::sessions::{SessionCommand, Sessions};
-use super::waiters::{Ending, checksum};
+use super::replicated::Replicated;
+use super::waiters::Ending;
 use crate::error::{ProposeError, StopReason};
-use crate::machine::{Entry, LibraryState, ResponseCodec, StateMachine};
-use crate::session::Once;
+use crate::machine::StateMachine;
 use crate::storage::{LogReader, SnapshotFiles};
 
 /// How much of a log that must be read back is applied at once.
@@ -26,16 +22,12 @@ const DURABLE_EVERY_COUNT: u64 = 1_000;
 
 /// Owns the state machine: nobody else changes it.
 pub struct Applier<M: StateMachine> {
-    machine: M,
+    state: Replicated<M>,
     config: ApplierConfig,
     reader: Arc<dyn LogReader>,
     snapshots: Arc<dyn SnapshotFiles>,
-    applied: Position,
-    /// The index of that, for others to see: before anybody is answered who waited for it.
+    /// What it has applied, for others to see: before anybody is answered who waited for it.
     shown: Arc<AtomicU64>,
-    membership: Membership,
-    sessions: Sessions,
-    is_durable: bool,
     /// Entries and bytes applied since the last snapshot was taken, or the durable machine was asked.
     since_count: u64,
     since_bytes: usize,
@@ -119,25 +111,19 @@ pub enum Job<V> {
 }
 
 impl<M: StateMachine> Applier<M> {
-    /// The applier of a machine that is at `at`, with the sessions there.
+    /// The applier of this state.
     pub fn new(
-        machine: M,
-        at: Base,
-        sessions: Sessions,
+        state: Replicated<M>,
         config: ApplierConfig,
         reader: Arc<dyn LogReader>,
         snapshots: Arc<dyn SnapshotFiles>,
     ) -> Self {
         Self {
-            is_durable: machine.durable().is_some(),
-            machine,
+            shown: Arc::new(state.position().index.into()),
+            state,
             config,
             reader,
             snapshots,
-            applied: at.position,
-            shown: Arc::new(at.position.index.into()),
-            membership: at.membership,
-            sessions,
             since_count: 0,
             since_bytes: 0,
             saving: false,
@@ -162,12 +148,14 @@ impl<M: StateMachine> Applier<M> {
             }
             ApplyWork::Install(base) => done.applied = Some(self.install(&base)?),
             ApplyWork::Reads(tasks) => {
-                let applied = self.applied.index;
+                let applied = self.state.position().index;
                 let tasks = tasks.into_iter();
-                tasks.for_each(|task| task.run(&self.machine, applied));
+                tasks.for_each(|task| task.run(&self.state.machine, applied));
             }
-            ApplyWork::View(send) => match self.snapshot() {
-                Ok(whole) => done.job = Some(Box::new(Job::Serve(send, self.base(), whole))),
+            ApplyWork::View(send) => match self.state.snapshot() {
+                Ok(whole) => {
+                    done.job = Some(Box::new(Job::Serve(send, self.state.base(), whole)));
+                }
                 Err(error) => {
                     tracing::warn!(to = %send.to, %error, "no snapshot could be made for a follower");
                     done.view_failed = Some(send);
@@ -184,7 +172,7 @@ impl<M: StateMachine> Applier<M> {
 
     /// The machine, for reads that need no order.
     pub fn machine(&self) -> &M {
-        &self.machine
+        &self.state.machine
     }
 
     /// How far it has come, kept up to date.
@@ -194,31 +182,7 @@ impl<M: StateMachine> Applier<M> {
 
     /// How far it has come.
     pub fn applied(&self) -> Position {
-        self.applied
-    }
-
-    fn base(&self) -> Base {
-        Base {
-            position: self.applied,
-            membership: self.membership.clone(),
-        }
-    }
-
-    fn snapshot(&self) -> std::io::Result<Whole<M::Snapshot>> {
-        Ok(Whole {
-            sessions: self.sessions.to_bytes(),
-            view: self.machine.snapshot()?,
-        })
-    }
-
-    /// For a durable machine: what was applied takes effect.
-    fn commit(&mut self) -> Result<(), StopReason> {
-        if !self.is_durable {
-            return Ok(());
-        }
-        let library = LibraryState::new(&self.base(), &self.sessions);
-        let committed = self.machine.commit(self.applied, &library);
-        committed.map_err(machine_failed)
+        self.state.position()
     }
 
     fn apply_batch(
@@ -248,7 +212,7 @@ impl<M: StateMachine> Applier<M> {
             waiters.front()
         );
         Ok(Applied {
-            index: self.applied.index,
+            index: self.state.position().index,
             keep: batch.keep,
             kept,
             durable: self.durable_if_due(),
@@ -269,7 +233,9 @@ impl<M: StateMachine> Applier<M> {
         }
         let mut replaced = Vec::new();
         for entry in entries {
-            let ended = self.apply_entry(entry)?;
+            let ended = self.state.apply(entry)?;
+            self.since_count += 1;
+            self.since_bytes += entry.bytes();
             let waiter = waiter_of(entry.position, waiters, &mut replaced);
             match (waiter, ended) {
                 (Some(waiter), Some(ended)) => self.endings.push((waiter, ended)),
@@ -282,8 +248,8 @@ impl<M: StateMachine> Applier<M> {
                 (Some(_), None) => panic!("a proposal at {} became no command", entry.position),
             }
         }
-        self.commit()?;
-        self.shown.store(self.applied.index, Ordering::Release);
+        self.state.commit()?;
+        self.show();
         for (waiter, ended) in self.endings.drain(..) {
             waiter.send(ended);
         }
@@ -293,147 +259,49 @@ impl<M: StateMachine> Applier<M> {
         Ok(())
     }
 
-    fn apply_entry(&mut self, entry: &LogEntry) -> Result<Option<Ended<M::Response>>, StopReason> {
-        assert!(
-            entry.position.index == self.applied.index + 1,
-            "the entry after {} must be applied next, not {}",
-            self.applied,
-            entry.position
-        );
-        if checksum(&entry.payload) != entry.checksum {
-            return Err(StopReason::Storage(
-                format!("the command at {} is not what was proposed: its checksum differs; replace this replica's data from its peers", entry.position).into(),
-            ));
-        }
-        self.applied = entry.position;
-        self.since_count += 1;
-        self.since_bytes += entry.bytes();
-        Ok(match entry.kind {
-            EntryKind::Noop => None,
-            EntryKind::Membership => {
-                self.membership = entry
-                    .membership()
-                    .ok_or_else(|| unreadable("membership", entry.position))?;
-                None
-            }
-            EntryKind::Command => {
-                let command = Entry::new(entry.position, entry.time, &entry.payload);
-                Some(Ok(Outcome::Response(self.machine.apply(command))))
-            }
-            EntryKind::Commands => Some(Ok(self.apply_together(entry, &entry.payload)?)),
-            EntryKind::Session => Some(self.apply_session(entry)?),
-        })
-    }
-
-    fn apply_together(
-        &mut self,
-        entry: &LogEntry,
-        payload: &Bytes,
-    ) -> Result<Outcome<M::Response>, StopReason> {
-        let commands = Vec::<Bytes>::from_bytes(payload.clone());
-        let commands = commands.map_err(|_| unreadable("commands", entry.position))?;
-        let commands = commands.iter();
-        let all = commands.map(|command| {
-            let command = Entry::new(entry.position, entry.time, command);
-            self.machine.apply(command)
-        });
-        Ok(Outcome::Responses(all.collect()))
-    }
-
-    fn apply_session(&mut self, entry: &LogEntry) -> Result<Ended<M::Response>, StopReason> {
-        let index = entry.position.index;
-        let command = SessionCommand::from_bytes(entry.payload.clone());
-        match command.map_err(|_| unreadable("session command", entry.position))? {
-            SessionCommand::Register => {
-                self.sessions.register(index);
-                Ok(Ok(Outcome::Session(index)))
-            }
-            SessionCommand::Once(once, kind, payload) => {
-                self.apply_once(entry, once, kind, &payload)
-            }
-        }
-    }
-
-    /// Thesis, section 6.3: the first attempt is applied, and a later one answered as the first was.
-    fn apply_once(
-        &mut self,
-        entry: &LogEntry,
-        once: Once,
-        kind: EntryKind,
-        payload: &Bytes,
-    ) -> Result<Ended<M::Response>, StopReason> {
-        let codec = M::response_codec().ok_or_else(|| {
-            StopReason::Machine(
-                "a session is used, but this state machine has no `response_codec`".into(),
-            )
-        })?;
-        let checksum = checksum(payload);
-        let before = match self.sessions.attempt(entry.position.index, once, checksum) {
-            Ok(before) => before,
-            Err(error) => return Ok(Err(error)),
-        };
-        if let Some(kept) = before {
-            return Ok(Ok(decode(kind, kept, &codec).ok_or_else(|| {
-                unreadable("response kept for the command", entry.position)
-            })?));
-        }
-        let outcome = match kind {
-            EntryKind::Commands => self.apply_together(entry, payload)?,
-            _ => {
-                let command = Entry::new(entry.position, entry.time, payload);
-                Outcome::Response(self.machine.apply(command))
-            }
-        };
-        self.sessions
-            .answered(once, checksum, outcome.encode(&codec));
-        Ok(Ok(outcome))
-    }
-
-    /// Rule 10: a snapshot is installed whole, and never rolls the state machine back.
     fn install(&mut self, base: &Base) -> Result<Applied<M::Response>, StopReason> {
-        assert!(
-            base.position.index >= self.applied.index,
-            "a snapshot at {} would roll back a machine at {}",
-            base.position,
-            self.applied
-        );
         let stream = self.snapshots.open(base.position)?;
-        self.sessions = pieces::restore(&mut self.machine, stream).map_err(machine_failed)?;
-        self.applied = base.position;
-        self.shown.store(self.applied.index, Ordering::Release);
-        self.membership = base.membership.clone();
+        self.state.install(base, stream)?;
+        self.show();
         (self.since_count, self.since_bytes) = (0, 0);
-        self.commit()?;
         Ok(Applied {
-            index: self.applied.index,
+            index: base.position.index,
             keep: None,
             kept: Vec::new(),
             durable: None,
         })
     }
 
+    fn show(&self) {
+        let index = self.state.position().index;
+        self.shown.store(index, Ordering::Release);
+    }
+
     fn durable_if_due(&mut self) -> Option<u64> {
-        if !self.is_durable || self.since_count < DURABLE_EVERY_COUNT {
+        if !self.state.is_durable() || self.since_count < DURABLE_EVERY_COUNT {
             return None;
         }
         (self.since_count, self.since_bytes) = (0, 0);
-        self.machine.durable().map(|(position, _)| position.index)
+        self.state
+            .machine
+            .durable()
+            .map(|(position, _)| position.index)
     }
 
     fn snapshot_if_due(&mut self) -> Option<Job<M::Snapshot>> {
         let due = self.since_count >= self.config.snapshot_entries
             || self.since_bytes >= self.config.snapshot_bytes;
-        if self.is_durable || self.saving || !due {
+        if self.state.is_durable() || self.saving || !due {
             return None;
         }
         (self.since_count, self.since_bytes) = (0, 0);
-        match self.snapshot() {
+        match self.state.snapshot() {
             Ok(whole) => {
                 self.saving = true;
-                Some(Job::Save(self.base(), whole))
+                Some(Job::Save(self.state.base(), whole))
             }
             Err(error) => {
-                tracing::warn!(at = %self.applied, %error, "no snapshot could be taken; the log grows on");
+                tracing::warn!(at = %self.state.position(), %error, "no snapshot could be taken; the log grows on");
                 None
             }
         }
@@ -459,22 +327,4 @@ fn waiter_of<R>(
         }
     }
     found
-}
-
-fn decode<R>(kind: EntryKind, kept: Bytes, codec: &ResponseCodec<R>) -> Option<Outcome<R>> {
-    match kind {
-        EntryKind::Commands => Outcome::decode_all(kept, codec),
-        _ => Outcome::decode_one(kept, codec),
-    }
-}
-
-fn unreadable(what: &str, position: Position) -> StopReason {
-    let text = format!(
-        "the {what} at {position} can't be read: it was written by a newer version, or is damaged"
-    );
-    StopReason::Storage(text.as_str().into())
-}
-
-fn machine_failed(error: std::io::Error) -> StopReason {
-    StopReason::Machine(error.to_string().into())
 }

@@ -14,6 +14,7 @@ mod outcome;
 mod pieces;
 mod reads;
 mod recovery;
+mod replicated;
 mod sessions;
 mod store;
 mod waiters;
@@ -28,6 +29,7 @@ pub use reads::{ReadTask, Reads};
 #[cfg(feature = "wal")]
 pub(crate) use recovery::term_at;
 pub use recovery::{Recovery, recover};
+pub use replicated::Replicated;
 pub use sessions::{SessionCommand, Sessions};
 pub use store::{Store, StoreWork};
 pub use waiters::{Proposal, Proposals, Terms};

@@ -15,7 +15,9 @@ use little_raft_core::{
 };
 
 use super::*;
-use crate::driver::{ApplierConfig, Batch, Effects, Engine, EngineConfig, Proposal, Sessions};
+use crate::driver::{
+    ApplierConfig, Batch, Effects, Engine, EngineConfig, Proposal, Replicated, Sessions,
+};
 use crate::memory::MemoryStorage;
 use crate::pending::Answer;
 use crate::storage::Storage;
@@ -32,6 +34,14 @@ impl StateMachine for Nothing {
     fn restore(&mut self, _: &mut dyn io::Read) -> io::Result<()> {
         Ok(())
     }
+}
+
+fn replicated(membership: Membership) -> Replicated<Nothing> {
+    let at = Base {
+        membership,
+        ..Base::default()
+    };
+    Replicated::new(Nothing, at, Sessions::default())
 }
 
 /// At most one read may be open.
@@ -94,12 +104,7 @@ fn shell(election: Duration) -> Arc<Shell<Nothing>> {
     };
     let (reader, snapshots) = (storage.reader(), storage.snapshots());
     let applier = Applier::new(
-        Nothing,
-        Base {
-            membership: engine.membership().clone(),
-            ..Base::default()
-        },
-        Sessions::default(),
+        replicated(engine.membership().clone()),
         limits,
         reader.clone(),
         snapshots.clone(),
@@ -395,12 +400,7 @@ fn a_command_that_rotted_in_the_log_is_not_applied() {
     };
     let membership = engine(Duration::from_secs(60)).membership().clone();
     let mut applier = Applier::new(
-        Nothing,
-        Base {
-            membership,
-            ..Base::default()
-        },
-        Sessions::default(),
+        replicated(membership),
         limits,
         storage.reader(),
         storage.snapshots(),
