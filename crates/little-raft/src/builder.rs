@@ -12,9 +12,7 @@ use bytes::BytesMut;
 use little_raft_core::{Codec, Config, Identity, Leases, Member, Message, Now, ReplicaId, Timing};
 
 use crate::cluster::{Cluster, Inbox};
-use crate::driver::{
-    Applier, ApplierConfig, Engine, EngineConfig, LogWriter, Replicated, Store, recover,
-};
+use crate::driver::{ApplierConfig, EngineConfig, Opening};
 use crate::error::StartError;
 use crate::machine::StateMachine;
 use crate::replica::Replica;
@@ -204,40 +202,27 @@ impl<M: StateMachine> Builder<M> {
     /// # Errors
     /// When the description contradicts itself or what is remembered, or when storage, cluster or machine fail. Each
     /// error says what to do.
-    pub fn start(mut self, mut machine: M) -> Result<Replica<M>, StartError> {
+    pub fn start(mut self, machine: M) -> Result<Replica<M>, StartError> {
         self.check()?;
-        let mut storage = self.take_storage()?;
+        let storage = self.take_storage()?;
         let founding = self.founding(&*storage)?;
-        let opened = storage.open(&founding)?;
-        let snapshots = storage.snapshots();
-        let recovery = recover(&mut machine, &opened, &*snapshots)?;
-        if let Some(reset) = recovery.reset {
-            storage.append(&[reset])?;
-        }
-        let is_recovered = founding.cluster != opened.identity.cluster;
+        let opening = Opening::open(storage, &founding, machine)?;
+        let identity = opening.identity().clone();
+        let is_recovered = founding.cluster != identity.cluster;
         if is_recovered {
-            let (id, cluster) = (self.id, opened.identity.cluster);
+            let (id, cluster) = (self.id, identity.cluster);
             tracing::warn!(
                 "replica {id} is of cluster {cluster:016x}, which was recovered; the members given are those of before, \
                  and the recorded ones count"
             );
         }
-        let cluster = self.take_cluster(&opened.identity, is_recovered)?;
-        let config = self.config(&opened.identity, cluster.max_message_bytes());
+        let cluster = self.take_cluster(&identity, is_recovered)?;
+        let config = self.config(&identity, cluster.max_message_bytes());
         let now = Now {
             monotonic: timer::monotonic(),
             wall: timer::wall(),
         };
-        let saved = opened.snapshots.iter().map(|base| base.position.index);
-        let engine = Engine::new(
-            config,
-            self.engine,
-            recovery.restored,
-            recovery.at.position.index,
-            saved,
-            now,
-        )
-        .map_err(StartError::Config)?;
+        let begun = opening.begin(config, self.engine, self.applier, now)?;
         let command_bytes_max = cluster.max_message_bytes()
             - (2 * Message::OVERHEAD_BYTES).min(cluster.max_message_bytes() / 2);
         // Small enough that a slow transfer is not taken for one that has stopped.
@@ -246,20 +231,12 @@ impl<M: StateMachine> Builder<M> {
             .map_or(usize::MAX, |rate| (rate / 10) as usize);
         let piece_bytes = PIECE_BYTES.min(slowly.max(PIECE_BYTES_MIN));
         let piece_bytes = piece_bytes.min(cluster.max_message_bytes() / 2);
-        let reader = storage.reader();
-        let store = Store::new(reader.clone(), snapshots.clone());
-        let applier = Applier::new(
-            Replicated::new(machine, recovery.at, recovery.sessions),
-            self.applier,
-            reader,
-            snapshots.clone(),
-        );
-        let immediate = storage.is_immediate();
-        let log = LogWriter::new(storage);
-        let (own, threads) = match immediate {
+        let (log, store) = (begun.log, begun.store);
+        let (own, threads) = match begun.is_immediate {
             true => (Some(Immediate::new(log, store)), None),
             false => (None, Some((log, store))),
         };
+        let (engine, applier) = (begun.engine, begun.applier);
         let board = Board::new(
             self.id,
             engine.progress(),
@@ -269,12 +246,12 @@ impl<M: StateMachine> Builder<M> {
         let shell = Shell::new(Parts {
             core: Core::new(engine, own),
             applier,
-            snapshots,
+            snapshots: begun.snapshots,
             piece_bytes,
             snapshot_rate: self.snapshot_rate,
             board,
         });
-        let replica = Replica::new(shell.clone(), command_bytes_max, opened.identity.cluster);
+        let replica = Replica::new(shell.clone(), command_bytes_max, identity.cluster);
         shell.start_threads(threads).map_err(StartError::Thread)?;
         let inbox = Inbox::new(Arc::new(shell.clone()));
         shell.join(cluster, inbox).map_err(StartError::Cluster)?;

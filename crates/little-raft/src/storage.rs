@@ -122,7 +122,7 @@ pub trait SnapshotSink: io::Write + Send {
 }
 
 /// Copies a whole view into a snapshot.
-pub(crate) fn save(
+pub fn save(
     files: &dyn SnapshotFiles,
     base: &Base,
     view: &mut dyn crate::Snapshot,

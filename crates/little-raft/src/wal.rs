@@ -25,6 +25,7 @@ pub struct WalStorage {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     options: Options,
+    has_threads: bool,
     open: Option<Open>,
 }
 
@@ -48,8 +49,15 @@ impl WalStorage {
             disk,
             dir: dir.into(),
             options,
+            has_threads: true,
             open: None,
         }
+    }
+
+    /// Does the log's upkeep within [`append`](Storage::append), without a thread: slower, and the same in every run.
+    pub fn without_threads(mut self) -> Self {
+        self.has_threads = false;
+        self
     }
 
     fn opened(&mut self) -> &mut Open {
@@ -78,7 +86,7 @@ impl Storage for WalStorage {
         let snapshots = SnapshotStore::open(self.disk.clone(), &wal.snapshots_dir(GROUP))?;
         let kept = newest(&snapshots, restored.base.position)?;
         self.open = Some(Open {
-            upkeep: Upkeep::start(wal.upkeeper()).map_err(StorageError::fatal)?,
+            upkeep: Upkeep::new(wal.upkeeper(), self.has_threads).map_err(StorageError::fatal)?,
             wal,
             snapshots,
             since_upkeep: 0,
@@ -195,47 +203,56 @@ impl SnapshotSink for WalSink {
     }
 }
 
-/// Prepares the next segment off the append path.
-struct Upkeep {
-    pokes: Option<SyncSender<()>>,
-    thread: Option<JoinHandle<()>>,
+/// Prepares the next segment, off the append path if there is a thread for it.
+enum Upkeep {
+    Inline(Upkeeper),
+    Thread(Option<SyncSender<()>>, Option<JoinHandle<()>>),
 }
 
 impl Upkeep {
-    fn start(upkeeper: Upkeeper) -> io::Result<Self> {
+    fn new(upkeeper: Upkeeper, has_thread: bool) -> io::Result<Self> {
+        if !has_thread {
+            return Ok(Self::Inline(upkeeper));
+        }
         let (pokes, poked) = sync_channel(1);
         let thread = thread::Builder::new()
             .name("raft-log-upkeep".into())
             .spawn(move || {
                 while poked.recv().is_ok() {
-                    // The next append reports it too, and it ends the replica there.
-                    if let Err(error) = upkeeper.run() {
-                        tracing::error!(%error, "the log's upkeep failed");
-                    }
+                    keep_up(&upkeeper);
                 }
             })?;
-        Ok(Self {
-            pokes: Some(pokes),
-            thread: Some(thread),
-        })
+        Ok(Self::Thread(Some(pokes), Some(thread)))
     }
 
     fn poke(&self) {
-        if let Some(pokes) = &self.pokes {
-            match pokes.try_send(()) {
+        match self {
+            Self::Inline(upkeeper) => keep_up(upkeeper),
+            Self::Thread(pokes, _) => match pokes.as_ref().map(|pokes| pokes.try_send(())) {
                 // It has been told already, or will be missed at the next append.
-                Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
-            }
+                None
+                | Some(Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(()))) => {}
+            },
         }
+    }
+}
+
+fn keep_up(upkeeper: &Upkeeper) {
+    // The next append reports it too, and it ends the replica there.
+    if let Err(error) = upkeeper.run() {
+        tracing::error!(%error, "the log's upkeep failed");
     }
 }
 
 impl Drop for Upkeep {
     fn drop(&mut self) {
-        self.pokes = None;
-        if let Some(thread) = self.thread.take() {
-            // Its body does not panic; if it did, the log is being closed anyway.
-            let _ = thread.join();
+        if let Self::Thread(pokes, thread) = self {
+            // Without a sender, it ends.
+            *pokes = None;
+            if let Some(thread) = thread.take() {
+                // Its body does not panic; if it did, the log is being closed anyway.
+                let _ = thread.join();
+            }
         }
     }
 }

@@ -68,6 +68,20 @@ pub struct Effects<M: StateMachine> {
 }
 
 impl<M: StateMachine> Effects<M> {
+    /// Tells everybody whose wait has ended. Call it with no lock held.
+    pub fn end_waits(&mut self) {
+        for (waiter, ended) in self.endings.drain(..) {
+            waiter.send(ended);
+        }
+        self.expired.drain(..).for_each(|wait| wait.expire());
+        for (task, error) in self.failed_reads.drain(..) {
+            task.fail(error);
+        }
+        for (answer, outcome) in self.changed.drain(..) {
+            answer.send(outcome);
+        }
+    }
+
     /// Whether there is anything for the store or about transfers.
     pub fn is_about_stragglers(&self) -> bool {
         !(self.store.is_empty()

@@ -16,6 +16,7 @@ mod reads;
 mod recovery;
 mod replicated;
 mod sessions;
+mod start;
 mod store;
 mod waiters;
 
@@ -28,8 +29,10 @@ pub use pieces::{PieceWriter, Whole};
 pub use reads::{ReadTask, Reads};
 #[cfg(feature = "wal")]
 pub(crate) use recovery::term_at;
-pub use recovery::{Recovery, recover};
 pub use replicated::Replicated;
 pub use sessions::{SessionCommand, Sessions};
+pub use start::{Begun, Opening};
 pub use store::{Store, StoreWork};
 pub use waiters::{Proposal, Proposals, Terms};
+
+pub use crate::storage::save;

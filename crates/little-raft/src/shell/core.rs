@@ -146,16 +146,7 @@ impl<M: StateMachine> Core<M> {
             serve_transfers(shell, effects);
         }
         apply(shell, effects);
-        for (waiter, ended) in effects.endings.drain(..) {
-            waiter.send(ended);
-        }
-        effects.expired.drain(..).for_each(|wait| wait.expire());
-        for (task, error) in effects.failed_reads.drain(..) {
-            task.fail(error);
-        }
-        for (answer, outcome) in effects.changed.drain(..) {
-            answer.send(outcome);
-        }
+        effects.end_waits();
         match effects.is_removed {
             true => Err(StopReason::Removed),
             false => Ok(()),

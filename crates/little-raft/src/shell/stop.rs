@@ -185,16 +185,7 @@ impl<M: StateMachine> Shell<M> {
 }
 
 fn end_core<M: StateMachine>(core: &mut Core<M>, queued: VecDeque<Event<M>>) {
-    let effects = core.engine.stop();
-    for (waiter, ended) in effects.endings {
-        waiter.send(ended);
-    }
-    for (task, error) in effects.failed_reads {
-        task.fail(error);
-    }
-    for (answer, outcome) in effects.changed {
-        answer.send(outcome);
-    }
+    core.engine.stop().end_waits();
     refuse_all(queued);
 }
 
