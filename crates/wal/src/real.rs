@@ -16,12 +16,21 @@ pub struct RealDisk;
 
 struct RealFile(File);
 
-/// Held for its effect: closing the file lets go of the lock, also when the process is killed.
+/// Held for its effect: the system lets go of the lock when the process is killed.
 struct RealLock {
-    _file: File,
+    file: File,
 }
 
 impl DiskLock for RealLock {}
+
+impl Drop for RealLock {
+    /// A child that another thread starts just now has this file open too, until it becomes another program: closing
+    /// ours alone would leave the lock with it.
+    fn drop(&mut self) {
+        // Closing the file does it otherwise, a little later.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
 
 impl Disk for RealDisk {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
@@ -75,7 +84,7 @@ impl Disk for RealDisk {
         options.read(true).write(true).create(true).truncate(false);
         let file = options.open(path)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Box::new(RealLock { _file: file }))
+        Ok(Box::new(RealLock { file }))
     }
 }
 

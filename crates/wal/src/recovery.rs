@@ -50,7 +50,7 @@ pub(crate) struct Found {
     /// Where its valid batches end.
     pub(crate) end: u64,
     pub(crate) chain: Chain,
-    /// The newest batch, if it holds anything and nothing vouches that it was flushed.
+    /// The newest batch, if there is any: nobody can be sure that it was flushed.
     pub(crate) unvouched: Option<std::ops::Range<u64>>,
     /// Set if nothing may be written behind `end` any more.
     pub(crate) must_roll: bool,
@@ -133,7 +133,7 @@ pub(crate) fn recover(
         active,
         end: end.offset,
         chain: scan.chain,
-        unvouched: if must_roll { None } else { end.newest },
+        unvouched: end.newest,
         must_roll,
         torn,
         spare,
@@ -332,7 +332,8 @@ impl Scan {
             return Err(Damage::new(&segment.path, 0, what).into());
         }
         let bytes = window.at(first, BATCH_HEADER_BYTES as u64)?;
-        Ok(BatchHeader::resembles(bytes, identity).then(|| Torn {
+        // Of another segment, it is what a file that is used again has held before.
+        Ok(BatchHeader::is_of(bytes, identity).then(|| Torn {
             file: segment.path.clone(),
             offset: 0,
         }))

@@ -185,12 +185,13 @@ impl BatchHeader {
     }
 
     /// Whether `bytes` look as if a batch of this segment had been begun here.
-    pub(crate) fn resembles(mut bytes: &[u8], identity: u64) -> bool {
-        if bytes.len() < 16 {
-            return false;
-        }
-        let magic = bytes.get_u32_le() == BATCH_MAGIC;
-        bytes.advance(4);
-        magic || bytes.get_u64_le() == identity
+    pub(crate) fn resembles(bytes: &[u8], identity: u64) -> bool {
+        bytes.starts_with(&BATCH_MAGIC.to_le_bytes()) || Self::is_of(bytes, identity)
+    }
+
+    /// Whether what looks like a batch names this segment as its own.
+    pub(crate) fn is_of(bytes: &[u8], identity: u64) -> bool {
+        let named = bytes.get(8..16);
+        named.is_some_and(|named| named == identity.to_le_bytes())
     }
 }

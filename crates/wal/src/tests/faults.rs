@@ -76,6 +76,49 @@ fn p46_what_a_killed_process_left_unflushed_is_flushed_at_the_next_start() {
     );
 }
 
+/// The same wherever in a segment it falls, also before one whose file was used before: what that held is nobody's
+/// unfinished write, and the newest batch must be flushed before the next segment says that it was.
+#[test]
+fn p46_what_was_left_unflushed_is_flushed_before_the_next_segment_vouches_for_it() {
+    let step = |wal: &mut Wal, index: u64| {
+        let writes = [(GROUP, &write(index, 1, 1)), (GROUP, &based(index - 1, 1))];
+        let appended = wal.append(&writes);
+        wal.maintenance().and(appended)
+    };
+    for unflushed in 2..80 {
+        let disk = Arc::new(TestDisk::default());
+        let (mut wal, _) = open(&disk).expect("opens");
+        wal.append(&[(GROUP, &write(1, 1, 1))]).expect("appends");
+        for index in 2..unflushed {
+            step(&mut wal, index).expect("appends");
+        }
+        let is_written = fails_at_once(&disk, &mut wal, unflushed);
+        drop(wal);
+        let (mut wal, recovered) = open(&disk).expect("opens");
+        let last = recovered.groups[&GROUP].last;
+        assert_eq!(last, unflushed - 1 + u64::from(is_written));
+        for index in last + 1..last + 4 {
+            wal.append(&[(GROUP, &write(index, 1, 1))])
+                .expect("appends");
+        }
+        drop(wal);
+        let opened = open(&disk.after_power_cut());
+        let (_wal, recovered) = opened.unwrap_or_else(|error| panic!("{unflushed}: {error}"));
+        assert_eq!(recovered.groups[&GROUP].last, last + 3, "{unflushed}");
+    }
+}
+
+/// Appends an entry whose flush fails; whether it was written at all.
+fn fails_at_once(disk: &TestDisk, wal: &mut Wal, index: u64) -> bool {
+    disk.take_ops();
+    disk.fail_op(1, io::ErrorKind::Other);
+    wal.append(&[(GROUP, &write(index, 1, 1))])
+        .expect_err("its second operation fails");
+    let is_written = matches!(disk.take_ops().as_slice(), [Op::Write(..), Op::Sync(..)]);
+    disk.fail_op(usize::MAX / 2, io::ErrorKind::Other);
+    is_written
+}
+
 #[test]
 fn full_disk_refuses_before_it_writes_and_recovers_by_itself() {
     let disk = Arc::new(TestDisk::default());
