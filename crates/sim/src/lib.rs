@@ -4,7 +4,7 @@
 //! at every step; then part of the cluster is mended and must work again, and at last all of it.
 //!
 //! ```
-//! let report = little_raft_sim::simulate(7, &little_raft_sim::Options::default());
+//! let report = little_raft_sim::run(7, &little_raft_sim::Options::default());
 //! assert!(report.violation.is_none(), "{report:?}");
 //! ```
 
@@ -18,7 +18,9 @@ mod node;
 mod random;
 mod run;
 mod weather;
+mod whole;
 mod world;
 
 pub use checks::Violation;
-pub use run::{Options, Report, simulate};
+pub use run::{Options, Report, run};
+pub use whole::{Chance, Failed, Passed, simulate};

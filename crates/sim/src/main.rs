@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use little_raft_sim::{Options, Report, simulate};
+use little_raft_sim::{Options, Report, run};
 
 const USAGE: &str = "\
 usage: little-raft-sim [--seeds N] [--start S] [--minutes M] [--replicas N|LOW..HIGH] [--json] [--trace] [--go-on]
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         if is_over(&arguments, ran, began) {
             break;
         }
-        let report = simulate(seed, &arguments.options);
+        let report = run(seed, &arguments.options);
         ran += 1;
         print(&report, &arguments);
         if report.violation.is_some() {

@@ -57,7 +57,7 @@ pub struct Report {
 }
 
 /// Runs one seed. A panic in the code under test is a violation too.
-pub fn simulate(seed: u64, options: &Options) -> Report {
+pub fn run(seed: u64, options: &Options) -> Report {
     let mut world = World::new(seed, options.replicas, Journal::new(options.trace));
     let outcome = catch_unwind(AssertUnwindSafe(|| live(&mut world)));
     let violation = match outcome {

@@ -1,11 +1,11 @@
 //! A few seeds hold, and a seed repeats itself.
 
-use little_raft_sim::{Options, simulate};
+use little_raft_sim::{Options, run};
 
 #[test]
 fn ten_seeds_hold() {
     for seed in 1..=10 {
-        let report = simulate(seed, &Options::default());
+        let report = run(seed, &Options::default());
         assert_eq!(report.violation, None, "{report:?}");
         assert!(report.committed > 0, "{report:?}");
     }
@@ -15,12 +15,12 @@ fn ten_seeds_hold() {
 fn a_seed_gives_the_same_run_twice() {
     for seed in [3, 11] {
         let options = Options::default();
-        assert_eq!(simulate(seed, &options), simulate(seed, &options));
+        assert_eq!(run(seed, &options), run(seed, &options));
     }
 }
 
 #[test]
 fn another_seed_gives_another_run() {
     let options = Options::default();
-    assert_ne!(simulate(1, &options).hash, simulate(2, &options).hash);
+    assert_ne!(run(1, &options).hash, run(2, &options).hash);
 }

@@ -1,0 +1,223 @@
+//! Whole replicas in one thread: the production driver, its log in files, snapshots and sessions, under a state machine
+//! of your own.
+//!
+//! Other than [`run`](crate::run), which steps the algorithm alone and looks at its inside after every step, this looks
+//! from outside, as clients and state machines do: every replica applies the same commands with the same answers,
+//! everything that was answered stays, reads are fresh, each operation ends, and all catch up once all is mended.
+
+mod clients;
+mod disk;
+mod ledger;
+mod probe;
+mod replica;
+mod trouble;
+mod world;
+
+use std::fmt;
+use std::fmt::Debug;
+use std::ops::RangeInclusive;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use little_raft::StateMachine;
+
+use self::trouble::{Trouble, Troubles};
+use self::world::World;
+use crate::random::Random;
+use crate::weather::SECOND;
+
+/// Where a workload takes its chance from: the same in every run of a seed.
+pub struct Chance<'a>(&'a mut Random);
+
+impl Chance<'_> {
+    /// A number below `bound`; zero for a bound of zero.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0.below(bound)
+    }
+}
+
+/// What many runs came to, none of which violated anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Passed {
+    /// How many runs.
+    pub seeds: u64,
+    /// Simulated time in all, in nanoseconds.
+    pub virtual_nanos: u64,
+    /// Commands that were applied and answered.
+    pub applied: u64,
+    /// Commands that were certainly not applied, and those whose outcome was unknown.
+    pub refused: u64,
+    /// Linearizable reads.
+    pub reads: u64,
+    /// Commands that were tried again under a session.
+    pub retries: u64,
+    /// How often each kind of trouble was met.
+    pub reached: std::collections::BTreeMap<&'static str, u64>,
+}
+
+/// A run that went wrong, made as short as could be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Failed {
+    /// Its seed.
+    pub seed: u64,
+    /// What must not be, and what happened last before it.
+    pub what: String,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seed {}: {}", self.seed, self.what)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// How long a run is rough.
+const ROUGH_NANOS: u64 = 12 * SECOND;
+
+/// Runs a group of your state machine through a run for each of `seeds`: replicas crash and lose what was not flushed,
+/// messages are lost, links are cut, disks fill and fail, members and leaders change. `make` makes a machine in its
+/// first state; `workload` makes commands.
+///
+/// Found are machines that are not deterministic (they look at a clock, or iterate over a hash map), snapshots that
+/// forget something, and whatever the library itself does wrong. A machine with a [`digest`] is looked into after
+/// every command; without one, only its answers tell.
+///
+/// [`digest`]: StateMachine::digest
+///
+/// # Errors
+/// The first run that goes wrong, with its troubles and its time cut down as far as it still does.
+///
+/// ```
+/// # use std::io::{self, Read};
+/// # use little_raft::{Entry, StateMachine};
+/// #[derive(Default)]
+/// struct Counter(u64);
+///
+/// impl StateMachine for Counter {
+///     type Response = u64;
+///     type Snapshot = Vec<u8>;
+///     fn apply(&mut self, entry: Entry<'_>) -> u64 {
+///         self.0 += u64::from(entry.command[0]);
+///         self.0
+///     }
+///     fn snapshot(&self) -> io::Result<Vec<u8>> {
+///         Ok(self.0.to_le_bytes().to_vec())
+///     }
+///     fn restore(&mut self, snapshot: &mut dyn Read) -> io::Result<()> {
+///         let mut bytes = [0; 8];
+///         snapshot.read_exact(&mut bytes)?;
+///         self.0 = u64::from_le_bytes(bytes);
+///         Ok(())
+///     }
+/// }
+///
+/// let add = |chance: &mut little_raft_sim::Chance<'_>| vec![chance.below(10) as u8];
+/// little_raft_sim::simulate(Counter::default, add, 1..=3).expect("it is a good machine");
+/// ```
+pub fn simulate<M: StateMachine<Response: Debug>>(
+    make: impl Fn() -> M,
+    mut workload: impl FnMut(&mut Chance<'_>) -> Vec<u8>,
+    seeds: RangeInclusive<u64>,
+) -> Result<Passed, Failed> {
+    let mut passed = Passed::default();
+    let mut workload = |random: &mut Random| workload(&mut Chance(random));
+    for seed in seeds {
+        let troubles = Troubles::some(&mut Random::new(!seed));
+        let trial = Trial {
+            seed,
+            troubles,
+            nanos: ROUGH_NANOS,
+        };
+        match trial.run(&make, &mut workload) {
+            Ok(one) => passed.add(one),
+            Err(what) if std::env::var("DBG").is_ok() => return Err(Failed { seed, what }),
+            Err(what) => return Err(trial.shrunk(what, &make, &mut workload)),
+        }
+    }
+    Ok(passed)
+}
+
+/// One run's terms.
+#[derive(Clone)]
+struct Trial {
+    seed: u64,
+    troubles: Troubles,
+    nanos: u64,
+}
+
+impl Trial {
+    fn run<M: StateMachine<Response: Debug>>(
+        &self,
+        make: &dyn Fn() -> M,
+        workload: &mut dyn FnMut(&mut Random) -> Vec<u8>,
+    ) -> Result<Passed, String> {
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            let mut world = World::new(self.seed, self.troubles.clone(), make, workload);
+            world.run(self.nanos)?;
+            let counts = world.clients().counts;
+            Ok(Passed {
+                seeds: 1,
+                virtual_nanos: world.now(),
+                applied: counts.applied,
+                refused: counts.not_applied + counts.unknown,
+                reads: counts.reads,
+                retries: counts.retries,
+                reached: std::mem::take(&mut world.reached),
+            })
+        }));
+        ended.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_owned()));
+            Err(format!("a panic: {}", text.unwrap_or_default()))
+        })
+    }
+
+    /// The same with fewer kinds of trouble and in less time, as long as something goes wrong.
+    fn shrunk<M: StateMachine<Response: Debug>>(
+        mut self,
+        mut what: String,
+        make: &dyn Fn() -> M,
+        workload: &mut dyn FnMut(&mut Random) -> Vec<u8>,
+    ) -> Failed {
+        let kinds = Trouble::ALL.into_iter();
+        let fewer = kinds
+            .map(|kind| move |trial: &mut Self| trial.troubles.0.retain(|known| *known != kind));
+        let mut attempts: Vec<Box<dyn Fn(&mut Self)>> = Vec::new();
+        attempts.extend(fewer.map(|cut| Box::new(cut) as Box<dyn Fn(&mut Self)>));
+        for _ in 0..6 {
+            attempts.push(Box::new(|trial| trial.nanos = trial.nanos * 2 / 3));
+        }
+        for change in attempts {
+            let mut shorter = self.clone();
+            change(&mut shorter);
+            if let Err(still) = shorter.run(make, workload) {
+                (self, what) = (shorter, still);
+            }
+        }
+        let Self {
+            seed,
+            troubles,
+            nanos,
+        } = self;
+        Failed {
+            seed,
+            what: format!("{what}\nwith {:?}, within {nanos} ns", troubles.0),
+        }
+    }
+}
+
+impl Passed {
+    fn add(&mut self, one: Self) {
+        self.seeds += one.seeds;
+        self.virtual_nanos += one.virtual_nanos;
+        self.applied += one.applied;
+        self.refused += one.refused;
+        self.reads += one.reads;
+        self.retries += one.retries;
+        for (what, count) in one.reached {
+            *self.reached.entry(what).or_default() += count;
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! A user's state machine, with somebody who writes down what it does.
+
+use std::fmt::Debug;
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::UNIX_EPOCH;
+
+use bytes::Bytes;
+use little_raft::{Entry, ResponseCodec, StateMachine};
+
+use super::ledger::Ledger;
+
+/// How a command begins: with a number of its own, which the machine does not see.
+const TAG_BYTES: usize = 8;
+
+pub(super) struct Probe<M> {
+    machine: M,
+    id: u64,
+    ledger: Arc<Mutex<Ledger>>,
+    /// The entry applied last, and how many commands of it were.
+    index: u64,
+    count: u32,
+    is_restored: bool,
+}
+
+impl<M> Probe<M> {
+    pub(super) fn new(machine: M, id: u64, ledger: Arc<Mutex<Ledger>>) -> Self {
+        Self {
+            machine,
+            id,
+            ledger,
+            index: 0,
+            count: 0,
+            is_restored: false,
+        }
+    }
+}
+
+/// The command with its number.
+pub(super) fn tagged(tag: u64, command: &[u8]) -> Bytes {
+    [&tag.to_le_bytes(), command].concat().into()
+}
+
+impl<M: StateMachine<Response: Debug>> StateMachine for Probe<M> {
+    type Response = M::Response;
+    type Snapshot = M::Snapshot;
+
+    fn apply(&mut self, entry: Entry<'_>) -> M::Response {
+        let index = entry.position.index;
+        self.count = if self.index == index {
+            self.count + 1
+        } else {
+            0
+        };
+        self.index = index;
+        let place = (index, self.count);
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut self.is_restored) {
+            ledger.compare(self.id, place, self.machine.digest());
+        }
+        drop(ledger);
+        let (tag, command) = entry.command.split_at(TAG_BYTES);
+        let tag = u64::from_le_bytes(tag.try_into().expect("split there"));
+        let command = entry.command.slice_ref(command);
+        let time = entry.time().duration_since(UNIX_EPOCH);
+        let time = time.map_or(0, |since| since.as_nanos() as u64);
+        let command = Entry::new(entry.position, time, &command);
+        let response = self.machine.apply(command);
+        let (said, digest) = (format!("{response:?}"), self.machine.digest());
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        ledger.record(self.id, place, tag, said, digest);
+        response
+    }
+
+    fn snapshot(&self) -> io::Result<M::Snapshot> {
+        self.machine.snapshot()
+    }
+
+    fn restore(&mut self, snapshot: &mut dyn Read) -> io::Result<()> {
+        self.is_restored = true;
+        self.machine.restore(snapshot)
+    }
+
+    fn response_codec() -> Option<ResponseCodec<M::Response>> {
+        M::response_codec()
+    }
+}

@@ -1,0 +1,633 @@
+//! Whole replicas, a network between them, clients, and what goes wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use little_raft::driver::{ApplierConfig, ChangeRequest, EngineConfig, Event};
+use little_raft::{
+    Answer, Founding, Member, MembersError, Membership, Message, Pending, ReplicaId, Role, State,
+    StateMachine, Timing, cluster_id,
+};
+use little_raft_core::{Change, Config, Input, Now};
+
+use super::clients::Clients;
+use super::disk::{Failure, SimDisk};
+use super::ledger::Ledger;
+use super::probe::Probe;
+use super::replica::{Part, Replica, Setup, carried};
+use super::trouble::{Trouble, Troubles};
+use crate::random::Random;
+use crate::weather::{MICRO, MILLI, SECOND};
+
+/// How long the group has to recover once all is mended.
+const MENDED_NANOS: u64 = 60 * SECOND;
+const SAY_LAST: usize = 60;
+
+/// What happens next to whom.
+enum Due {
+    Run(u64, u64, Part),
+    Wake(u64, u64),
+    Arrive(Box<Message>),
+    Ask,
+    Trouble,
+    Start(u64),
+    Mend(u64),
+}
+
+/// A place for a replica: its disk outlives it.
+struct Seat<M: StateMachine<Response: Debug>> {
+    disk: SimDisk,
+    setup: Setup,
+    running: Option<Replica<Probe<M>>>,
+    /// Which start this is: what was due for another one is not for this.
+    start: u64,
+    busy: BTreeSet<Part>,
+    wake_at: u64,
+    clock_offset: u64,
+    is_slow: bool,
+    is_gone: bool,
+}
+
+pub(super) struct World<'a, M: StateMachine<Response: Debug>> {
+    now: u64,
+    count: u64,
+    due: BTreeMap<(u64, u64), Due>,
+    random: Random,
+    make: &'a dyn Fn() -> M,
+    workload: &'a mut dyn FnMut(&mut Random) -> Vec<u8>,
+    seats: BTreeMap<u64, Seat<M>>,
+    founders: Vec<Member>,
+    troubles: Troubles,
+    /// From, to: nothing passes.
+    cut: BTreeSet<(u64, u64)>,
+    ledger: Arc<Mutex<Ledger>>,
+    clients: Clients<M>,
+    changes: Vec<Pending<Membership, MembersError>>,
+    leaders: BTreeMap<u64, u64>,
+    is_rough: bool,
+    story: Vec<String>,
+    pub(super) reached: BTreeMap<&'static str, u64>,
+}
+
+impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
+    pub(super) fn new(
+        seed: u64,
+        troubles: Troubles,
+        make: &'a dyn Fn() -> M,
+        workload: &'a mut dyn FnMut(&mut Random) -> Vec<u8>,
+    ) -> Self {
+        let mut random = Random::new(seed);
+        let replicas = random.pick(&[1, 3, 3, 3, 5]);
+        let ledger = Arc::new(Mutex::new(Ledger::default()));
+        let mut world = Self {
+            now: 0,
+            count: 0,
+            due: BTreeMap::new(),
+            random,
+            make,
+            workload,
+            seats: BTreeMap::new(),
+            founders: (1..=replicas)
+                .map(|id| Member::voter(id, address(id)))
+                .collect(),
+            troubles,
+            cut: BTreeSet::new(),
+            clients: Clients::new(ledger.clone()),
+            ledger,
+            changes: Vec::new(),
+            leaders: BTreeMap::new(),
+            is_rough: true,
+            story: Vec::new(),
+            reached: BTreeMap::new(),
+        };
+        for id in 1..=replicas {
+            world.seat(id, world.founders.clone());
+            world.start(id);
+        }
+        world
+    }
+
+    /// Goes through trouble, then through its end. Says what was violated, and the end of the story.
+    pub(super) fn run(&mut self, rough_nanos: u64) -> Result<(), String> {
+        self.at(MILLI, Due::Ask);
+        self.at(50 * MILLI, Due::Trouble);
+        while self.now < rough_nanos {
+            self.step()?;
+        }
+        self.is_rough = false;
+        self.mend_all();
+        let until = self.now + MENDED_NANOS;
+        while !self.is_settled() {
+            self.stop_strangers();
+            if self.now > until {
+                return Err(self.told(&format!(
+                    "not settled {MENDED_NANOS} ns after all was mended: {}",
+                    self.unsettled()
+                )));
+            }
+            self.step()?;
+        }
+        let applied = self.members_running().map(|running| running.applied());
+        self.clients.check(applied.min().unwrap_or(0));
+        self.check()
+    }
+
+    fn step(&mut self) -> Result<(), String> {
+        let ((time, _), due) = self.due.pop_first().expect("something is always due");
+        self.now = time;
+        match due {
+            Due::Run(id, start, part) => self.run_part(id, start, part),
+            Due::Wake(id, start) => {
+                if let Some(seat) = self.seat_of(id, start) {
+                    seat.wake_at = u64::MAX;
+                    self.give(id, Event::Wake);
+                }
+            }
+            Due::Arrive(message) => {
+                let message = carried(&message);
+                self.give(message.to.0, Event::Core(Input::Message(message)));
+            }
+            Due::Ask => self.ask(),
+            Due::Trouble => self.trouble(),
+            Due::Start(id) => self.start(id),
+            Due::Mend(id) => self.mend(id),
+        }
+        self.clients.look();
+        self.changes.retain(|change| !change.is_ready());
+        self.check()
+    }
+
+    fn check(&mut self) -> Result<(), String> {
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let violation = ledger.violation.take();
+        drop(ledger);
+        violation.map_or(Ok(()), |what| Err(self.told(&what)))
+    }
+
+    fn told(&self, what: &str) -> String {
+        let from = self.story.len().saturating_sub(SAY_LAST);
+        format!("{what}\n  {}", self.story[from..].join("\n  "))
+    }
+
+    fn say(&mut self, text: String) {
+        let millis = self.now / MILLI;
+        self.story.push(format!("{millis:>6} ms  {text}"));
+    }
+
+    fn reach(&mut self, what: &'static str) {
+        *self.reached.entry(what).or_default() += 1;
+    }
+
+    fn at(&mut self, after: u64, due: Due) {
+        self.count += 1;
+        self.due.insert((self.now + after, self.count), due);
+    }
+
+    fn seat(&mut self, id: u64, founders: Vec<Member>) {
+        let random = &mut self.random;
+        let founding = Founding {
+            cluster: cluster_id("simulated", &self.founders),
+            replica: ReplicaId(id),
+            incarnation: random.next() | 1,
+            founders,
+        };
+        let setup = Setup {
+            founding,
+            engine: EngineConfig {
+                proposal_timeout: Duration::from_secs(2),
+                held_entries_max: random.between(10, 300),
+                ..EngineConfig::default()
+            },
+            applier: ApplierConfig {
+                snapshot_entries: random.between(10, 200),
+                snapshot_bytes: 1 << 20,
+            },
+            segment_bytes: random.pick(&[4 << 10, 16 << 10, 64 << 10]),
+            tail_bytes: random.pick(&[0, 1 << 10, 1 << 20]),
+            piece_bytes: random.between(16, 2_000) as usize,
+        };
+        let seat = Seat {
+            disk: SimDisk::default(),
+            setup,
+            running: None,
+            start: 0,
+            busy: BTreeSet::new(),
+            wake_at: u64::MAX,
+            clock_offset: 0,
+            is_slow: false,
+            is_gone: false,
+        };
+        self.seats.insert(id, seat);
+    }
+
+    fn start(&mut self, id: u64) {
+        let seed = self.random.next();
+        let Some(seat) = self.seats.get_mut(&id) else {
+            return;
+        };
+        if seat.running.is_some() || seat.is_gone {
+            return;
+        }
+        seat.start += 1;
+        seat.busy.clear();
+        seat.wake_at = u64::MAX;
+        seat.clock_offset = self.random.below(1 << 40);
+        let machine = Probe::new((self.make)(), id, self.ledger.clone());
+        let config = |config: Config| Config {
+            timing: timing(),
+            seed,
+            message_bytes_max: 4 << 10,
+            in_flight_bytes_max: 16 << 10,
+            cache_bytes_max: 8 << 10,
+            apply_bytes_max: 2 << 10,
+            ..config
+        };
+        let now = time(self.now, seat);
+        match Replica::start(&seat.disk, &seat.setup, machine, config, now) {
+            Ok(running) => {
+                seat.running = Some(running);
+                self.say(format!("{id} starts"));
+                self.give(id, Event::Wake);
+            }
+            Err(error) if seat.disk.is_disturbed() => self.fell(id, &error),
+            Err(error) => self.violate(format!("replica {id} does not start: {error}")),
+        }
+    }
+
+    fn violate(&self, text: String) {
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        ledger.violate(text);
+    }
+
+    fn seat_of(&mut self, id: u64, start: u64) -> Option<&mut Seat<M>> {
+        let seat = self.seats.get_mut(&id)?;
+        (seat.start == start && seat.running.is_some()).then_some(seat)
+    }
+
+    fn give(&mut self, id: u64, event: Event<Probe<M>>) {
+        let running = self
+            .seats
+            .get_mut(&id)
+            .and_then(|seat| seat.running.as_mut());
+        if let Some(running) = running {
+            running.give(event);
+            self.schedule(id);
+        }
+    }
+
+    /// Every part that has something to do gets a time for it.
+    fn schedule(&mut self, id: u64) {
+        let Some(seat) = self.seats.get_mut(&id) else {
+            return;
+        };
+        let Some(running) = &seat.running else {
+            return;
+        };
+        let slow = if seat.is_slow { 40 } else { 1 };
+        let mut todo = Vec::new();
+        for (part, most) in [
+            (Part::Core, 30 * MICRO),
+            (Part::Log, slow * MILLI),
+            (Part::Store, slow * MILLI),
+            (Part::Applier, slow * 200 * MICRO),
+            (Part::Saver, slow * 5 * MILLI),
+        ] {
+            if running.has_work(part) && seat.busy.insert(part) {
+                todo.push((
+                    self.random.between(MICRO, most),
+                    Due::Run(id, seat.start, part),
+                ));
+            }
+        }
+        let deadline = running.engine.deadline();
+        let wake = deadline.saturating_sub(seat.clock_offset);
+        // A core that has something to do looks at its deadline by itself.
+        if deadline != u64::MAX && wake < seat.wake_at && !seat.busy.contains(&Part::Core) {
+            seat.wake_at = wake;
+            todo.push((wake.saturating_sub(self.now), Due::Wake(id, seat.start)));
+        }
+        todo.into_iter()
+            .for_each(|(after, due)| self.at(after, due));
+    }
+
+    fn run_part(&mut self, id: u64, start: u64, part: Part) {
+        let now = self.now;
+        let Some(seat) = self.seats.get_mut(&id) else {
+            return;
+        };
+        if seat.start != start {
+            return;
+        }
+        seat.busy.remove(&part);
+        let now = time(now, seat);
+        let Some(running) = &mut seat.running else {
+            return;
+        };
+        let came = match running.run(part, now, &mut self.random) {
+            Ok(came) => came,
+            Err(error) if seat.disk.is_disturbed() => return self.fell(id, &error),
+            Err(error) => return self.violate(format!("replica {id} stops: {error}")),
+        };
+        if came.is_removed {
+            seat.running = None;
+            seat.is_gone = true;
+            self.reach("a replica was removed");
+            return self.say(format!("{id} was removed and stops"));
+        }
+        let progress = running.engine.progress();
+        if progress.state == State::Leader {
+            self.leads(id, progress.term);
+        }
+        came.messages
+            .into_iter()
+            .for_each(|message| self.send(message));
+        self.schedule(id);
+    }
+
+    fn leads(&mut self, id: u64, term: u64) {
+        match self.leaders.insert(term, id) {
+            Some(other) if other != id => {
+                let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+                ledger.violate(format!("replicas {other} and {id} both lead term {term}"));
+            }
+            Some(_) => {}
+            None => {
+                self.reach("a leader was elected");
+                self.say(format!("{id} leads term {term}"));
+            }
+        }
+    }
+
+    /// A failed disk ends a start; what was written is still in the machine's memory.
+    fn fell(&mut self, id: u64, error: &str) {
+        self.reach("a disk failed");
+        self.say(format!("{id} stops: {error}"));
+        self.down(id);
+        if let Some(seat) = self.seats.get_mut(&id) {
+            seat.disk.survive_kill();
+        }
+    }
+
+    fn down(&mut self, id: u64) {
+        if let Some(seat) = self.seats.get_mut(&id) {
+            seat.running = None;
+        }
+        let after = self.random.between(10 * MILLI, 2 * SECOND);
+        self.at(after, Due::Start(id));
+    }
+
+    fn send(&mut self, message: Message) {
+        let (from, to) = (message.from.0, message.to.0);
+        let rough = u64::from(self.is_rough && self.troubles.allows(Trouble::Loss));
+        if self.cut.contains(&(from, to)) || self.random.chance(20 * rough) {
+            return;
+        }
+        for _ in 0..=u64::from(self.random.chance(20 * rough)) {
+            let late = self.random.chance(30 * rough);
+            let most = if late { 200 * MILLI } else { 500 * MICRO };
+            let after = self.random.between(20 * MICRO, most);
+            self.at(after, Due::Arrive(Box::new(message.clone())));
+        }
+    }
+
+    fn ask(&mut self) {
+        if !self.is_rough {
+            return;
+        }
+        let ids: Vec<u64> = self.running().collect();
+        if !ids.is_empty() {
+            let id = self.random.pick(&ids);
+            let event = self.clients.ask(&mut self.random, &mut *self.workload);
+            self.give(id, event);
+        }
+        let after = self.random.between(MILLI, 40 * MILLI);
+        self.at(after, Due::Ask);
+    }
+
+    fn running(&self) -> impl Iterator<Item = u64> {
+        let seats = self.seats.iter();
+        seats
+            .filter(|(_, seat)| seat.running.is_some())
+            .map(|(id, _)| *id)
+    }
+
+    fn trouble(&mut self) {
+        if !self.is_rough {
+            return;
+        }
+        let trouble = self.troubles.draw(&mut self.random);
+        let ids: Vec<u64> = self.running().collect();
+        if let (Some(trouble), false) = (trouble, ids.is_empty()) {
+            let id = self.random.pick(&ids);
+            self.say(format!("{trouble:?} at {id}"));
+            self.reach(trouble.name());
+            self.make_trouble(trouble, id);
+        }
+        let after = self.random.between(50 * MILLI, 900 * MILLI);
+        self.at(after, Due::Trouble);
+    }
+
+    fn make_trouble(&mut self, trouble: Trouble, id: u64) {
+        match trouble {
+            Trouble::Kill => {
+                self.seats[&id].disk.survive_kill();
+                self.down(id);
+            }
+            Trouble::PowerCut => self.cut_power(id),
+            Trouble::AllLosePower => {
+                let ids: Vec<u64> = self.running().collect();
+                ids.into_iter().for_each(|id| self.cut_power(id));
+            }
+            Trouble::Isolated => {
+                let others: Vec<u64> = self.seats.keys().copied().collect();
+                self.cut
+                    .extend(others.iter().flat_map(|other| [(id, *other), (*other, id)]));
+                self.mend_later(id);
+            }
+            Trouble::OneWay => {
+                let others: Vec<u64> = self.seats.keys().copied().collect();
+                let other = self.random.pick(&others);
+                self.cut.insert((id, other));
+                self.mend_later(id);
+            }
+            Trouble::SlowDisk => {
+                self.seats.get_mut(&id).expect("it runs").is_slow = true;
+                self.mend_later(id);
+            }
+            Trouble::FullDisk => {
+                self.seats[&id]
+                    .disk
+                    .set_room(Some(self.random.below(20_000)));
+                self.mend_later(id);
+            }
+            Trouble::FailedDisk => {
+                let after = self.random.below(10);
+                self.seats[&id].disk.fail_after(after, Failure::Error);
+            }
+            Trouble::Transfer => self.give(id, Event::Core(Input::Transfer { to: None })),
+            Trouble::Members => self.change_members(id),
+            Trouble::Loss => {}
+        }
+    }
+
+    fn cut_power(&mut self, id: u64) {
+        let seat = self.seats.get_mut(&id).expect("it is seated");
+        if let Some(running) = seat.running.take() {
+            running.end_in_the_middle(&seat.disk, &mut self.random);
+        }
+        seat.disk.cut_power(&mut self.random);
+        self.down(id);
+    }
+
+    fn mend_later(&mut self, id: u64) {
+        let after = self.random.between(50 * MILLI, 3 * SECOND);
+        self.at(after, Due::Mend(id));
+    }
+
+    fn mend(&mut self, id: u64) {
+        self.cut.retain(|(from, to)| *from != id && *to != id);
+        if let Some(seat) = self.seats.get_mut(&id) {
+            seat.is_slow = false;
+            seat.disk.set_room(None);
+            self.schedule(id);
+        }
+    }
+
+    fn mend_all(&mut self) {
+        self.say("all is mended".into());
+        let ids: Vec<u64> = self.seats.keys().copied().collect();
+        for id in ids {
+            self.mend(id);
+            self.at(MILLI, Due::Start(id));
+        }
+    }
+
+    /// Adds a replica, removes one, or replaces one by another, by way of `id`.
+    fn change_members(&mut self, id: u64) {
+        let Some(running) = self.seats[&id].running.as_ref() else {
+            return;
+        };
+        let members: Vec<u64> = running
+            .engine
+            .membership()
+            .members
+            .iter()
+            .map(|it| it.id.0)
+            .collect();
+        let mut changes = Vec::new();
+        if members.len() < 6 && self.random.chance(600) {
+            let new = self.seats.keys().last().expect("some are seated") + 1;
+            self.seat(new, Vec::new());
+            self.start(new);
+            changes.push(Change::Add {
+                id: ReplicaId(new),
+                address: address(new),
+                role: Role::Voter,
+                priority: 0,
+            });
+        }
+        if members.len() > 1 && (changes.is_empty() || self.random.chance(300)) {
+            changes.push(Change::Remove(ReplicaId(self.random.pick(&members))));
+        }
+        let (answer, pending) = Answer::new();
+        let request = ChangeRequest {
+            changes,
+            expecting: None,
+            within: Duration::from_secs(5),
+            awaits_voters: true,
+            answer,
+        };
+        self.changes.push(pending);
+        self.give(id, Event::ChangeMembers(Box::new(request)));
+    }
+
+    /// The newest leader's members; nobody while there is none.
+    fn members(&self) -> Vec<u64> {
+        let running = self.seats.values().filter_map(|seat| seat.running.as_ref());
+        let leader = running
+            .filter(|running| running.engine.progress().state == State::Leader)
+            .max_by_key(|running| running.engine.progress().term);
+        let members = leader.map(|leader| leader.engine.membership().members.iter());
+        members.into_iter().flatten().map(|it| it.id.0).collect()
+    }
+
+    fn members_running(&self) -> impl Iterator<Item = &Replica<Probe<M>>> {
+        let members = self.members();
+        let seats = self.seats.iter();
+        let seats = seats.filter(move |(id, _)| members.contains(id));
+        seats.filter_map(|(_, seat)| seat.running.as_ref())
+    }
+
+    /// Whoever was never heard of, or left before it heard that it had come, is told by nobody: its operator is.
+    fn stop_strangers(&mut self) {
+        let members = self.members();
+        if members.is_empty() {
+            return;
+        }
+        for (id, seat) in &mut self.seats {
+            if !members.contains(id) {
+                seat.running = None;
+                seat.is_gone = true;
+            }
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.unsettled().is_empty()
+    }
+
+    fn unsettled(&self) -> String {
+        if !self.clients.open.is_empty() || !self.changes.is_empty() {
+            let (operations, changes) = (self.clients.open.len(), self.changes.len());
+            return format!("{operations} operations and {changes} changes have not ended");
+        }
+        let all: Vec<_> = self
+            .members_running()
+            .map(|it| (it.engine.progress(), it.applied()))
+            .collect();
+        let Some((leader, _)) = all
+            .iter()
+            .find(|(progress, _)| progress.state == State::Leader)
+        else {
+            return "nobody leads".into();
+        };
+        let (last, term) = (leader.last, leader.term);
+        let lags = all
+            .iter()
+            .find(|(progress, applied)| *applied != last || progress.term != term);
+        match lags {
+            Some((progress, applied)) => {
+                format!("one has applied {applied} of {last}: {progress:?}")
+            }
+            None => String::new(),
+        }
+    }
+
+    pub(super) fn clients(&self) -> &Clients<M> {
+        &self.clients
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.now
+    }
+}
+
+fn address(id: u64) -> String {
+    format!("replica {id}")
+}
+
+fn timing() -> Timing {
+    Timing {
+        heartbeat: Duration::from_millis(20),
+        election: Duration::from_millis(150),
+    }
+}
+
+fn time<M: StateMachine<Response: Debug>>(now: u64, seat: &Seat<M>) -> Now {
+    Now {
+        monotonic: now + seat.clock_offset,
+        wall: now,
+    }
+}
