@@ -1,7 +1,7 @@
 //! What the library's tests share: a state machine that remembers everything, and a group of it in memory.
 #![allow(dead_code, missing_docs)]
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::str::{self, FromStr};
@@ -122,7 +122,11 @@ impl Bound {
         let test = thread::current().name().unwrap_or("a test").to_owned();
         thread::spawn(move || {
             if ended.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("it hangs: {test} has not ended after {LIMIT:?}");
+                // Past the harness, which would keep it to itself.
+                let _ = writeln!(
+                    io::stderr(),
+                    "it hangs: {test} has not ended after {LIMIT:?}"
+                );
                 std::process::exit(101);
             }
         });
