@@ -3,6 +3,7 @@
 //! Decoding never panics, and allocates no more than the input is long (rule 11).
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -178,6 +179,16 @@ impl<T: Codec> Codec for Vec<T> {
     fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
         // Grown as items prove to be there: a count from outside reserves nothing.
         (0..u32::decode(input)?).map(|_| T::decode(input)).collect()
+    }
+}
+
+impl<T: Codec> Codec for Arc<[T]> {
+    fn encode(&self, out: &mut BytesMut) {
+        (self.len() as u32).encode(out);
+        self.iter().for_each(|item| item.encode(out));
+    }
+    fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
+        Vec::decode(input).map(Self::from)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Upholds rule 1 (acknowledged is durable).
 
-use alloc::vec::Vec;
+use alloc::sync::Arc;
 
 use crate::config::nanos;
 use crate::message::{Append, AppendOutcome, AppendReply, Body, Stamp};
@@ -61,9 +61,10 @@ impl Own {
 
     /// Drops nothing but from the first entry on whose term differs (Raft, figure 2, step 3). Up to the index returned
     /// our log equals the leader's; only a liar's entries contradict what is committed, and they end there.
-    fn take_entries(&mut self, prev: u64, entries: Vec<Entry>) -> u64 {
+    fn take_entries(&mut self, prev: u64, entries: Arc<[Entry]>) -> u64 {
         let mut end = prev;
-        for entry in entries {
+        let are_new = prev == self.log.last().index;
+        for entry in entries.iter() {
             let Position { index, term } = entry.position;
             if index <= self.hard.committed || self.log.contains(entry.position) {
                 end = index;
@@ -77,7 +78,10 @@ impl Own {
                 self.log.truncate(index);
                 self.members.truncate(index);
             }
-            self.append(entry);
+            self.append(entry.clone());
+        }
+        if are_new && end > prev {
+            self.log.keep_at_hand(entries);
         }
         end
     }

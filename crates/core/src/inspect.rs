@@ -4,7 +4,7 @@ use alloc::vec;
 use core::hash::{Hash, Hasher};
 
 use crate::raft::{Part, Raft};
-use crate::{Config, Entry, HardState, Membership, Position, ReplicaId, State, message::Ballot};
+use crate::{Config, HardState, Membership, Position, ReplicaId, State, message::Ballot};
 
 impl Raft {
     /// How it was configured; the timing is today's.
@@ -94,13 +94,6 @@ impl Raft {
     /// The term of the entry at `index`, if the log reaches there.
     pub fn term_at(&self, index: u64) -> Option<u64> {
         self.own.log.term_at(index)
-    }
-
-    /// The entries from `first` on that are still in memory; `None` if the first is not.
-    pub fn cached(&self, first: u64) -> Option<alloc::vec::Vec<Entry>> {
-        self.own
-            .log
-            .cached(first, self.own.log.last().index, usize::MAX)
     }
 
     /// A digest of the whole state but the generator, with times counted from now: equal for states that behave alike.

@@ -1,6 +1,7 @@
 //! What goes into [`Raft`](crate::Raft) and what comes out of it.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -270,7 +271,7 @@ pub struct Write {
     /// Where the log begins from now on. An entry there with the same term keeps what follows it; else all goes.
     pub base: Option<Base>,
     /// These entries, consecutive; they supersede whatever stood at or above the first one's index.
-    pub entries: Vec<Entry>,
+    pub entries: Arc<[Entry]>,
 }
 
 /// What is to be applied.
@@ -280,7 +281,7 @@ pub enum Apply {
     #[default]
     Nothing,
     /// These entries.
-    Entries(Vec<Entry>),
+    Entries(Arc<[Entry]>),
     /// The entries from `first` to `last`: they are durable, and must be read back from storage.
     Stored {
         /// The first index.

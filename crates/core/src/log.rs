@@ -1,7 +1,9 @@
 //! What is remembered: the terms of the whole log, its newest entries, and how far it is durable.
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 
 use crate::{Entry, Position, Restored};
 
@@ -15,6 +17,8 @@ pub(crate) struct Log {
     /// The newest entries. Invariant: consecutive, the back one at `last`; none that is not durable is missing.
     cache: VecDeque<Entry>,
     cache_bytes: usize,
+    /// Invariant: what it has is in the log, though not always in the cache.
+    at_hand: AtHand,
     last: u64,
     /// All up to here survives a crash. Invariant: `base.index <= durable <= last`.
     durable: u64,
@@ -24,6 +28,20 @@ pub(crate) struct Log {
     unwritten: u64,
 }
 
+/// Entries that came in or were handed out together lately: whoever else wants just these shares them.
+#[derive(Clone, Debug, Default)]
+struct AtHand(VecDeque<Arc<[Entry]>>);
+
+impl AtHand {
+    /// Enough for what is written and what is applied, and what comes in between.
+    const COUNT_MAX: usize = 4;
+}
+
+/// The log has all of it anyhow: two that differ here only are the same.
+impl Hash for AtHand {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
 impl Log {
     pub(crate) fn new(restored: Restored) -> Self {
         Self {
@@ -31,6 +49,7 @@ impl Log {
             runs: restored.terms,
             cache_bytes: restored.tail.iter().map(Entry::bytes).sum(),
             cache: restored.tail.into(),
+            at_hand: AtHand::default(),
             last: restored.last,
             durable: restored.last,
             writing: VecDeque::new(),
@@ -134,6 +153,7 @@ impl Log {
 
     fn end_at(&mut self, last: u64) {
         self.last = last;
+        self.at_hand = AtHand::default();
         self.durable = self.durable.min(last);
         self.unwritten = self.unwritten.min(last + 1);
         self.writing
@@ -168,7 +188,7 @@ impl Log {
     }
 
     /// The entries that no write has taken yet, for the write of this number.
-    pub(crate) fn take_unwritten(&mut self, number: u64) -> Vec<Entry> {
+    pub(crate) fn take_unwritten(&mut self, number: u64) -> Arc<[Entry]> {
         let entries = self.cached(self.unwritten, self.last, usize::MAX);
         self.unwritten = self.last + 1;
         self.writing.push_back((number, self.last));
@@ -222,9 +242,37 @@ impl Log {
 
     /// The entries from `first` to `last`, at least one and then as many as fit `bytes_max`; `None` if the first
     /// is not cached.
-    pub(crate) fn cached(&self, first: u64, last: u64, bytes_max: usize) -> Option<Vec<Entry>> {
+    pub(crate) fn cached(
+        &mut self,
+        first: u64,
+        last: u64,
+        bytes_max: usize,
+    ) -> Option<Arc<[Entry]>> {
         let skip = first.checked_sub(self.cached_from())? as usize;
+        let is_it = |run: &&Arc<[Entry]>| {
+            run[0].position.index == first
+                && first + run.len() as u64 - 1 == last
+                && run.iter().map(Entry::bytes).sum::<usize>() <= bytes_max
+        };
+        if let Some(run) = self.at_hand.0.iter().find(is_it) {
+            return Some(run.clone());
+        }
+        let run = self.copied(skip, last, bytes_max);
+        self.keep_at_hand(run.clone());
+        Some(run)
+    }
+
+    /// All of `run` stands in the log now: the next who asks most likely wants it.
+    pub(crate) fn keep_at_hand(&mut self, run: Arc<[Entry]>) {
+        if !run.is_empty() {
+            self.at_hand.0.truncate(AtHand::COUNT_MAX - 1);
+            self.at_hand.0.push_front(run);
+        }
+    }
+
+    fn copied(&self, skip: usize, last: u64, bytes_max: usize) -> Arc<[Entry]> {
         let from = skip.min(self.cache.len());
+        let first = self.cached_from() + from as u64;
         let mut bytes = 0;
         let fits = |entry: &&Entry| {
             bytes += entry.bytes();
@@ -232,7 +280,7 @@ impl Log {
         };
         // Counted first: what is copied as a whole is copied fastest.
         let count = self.cache.range(from..).take_while(fits).count();
-        Some(self.cache.range(from..from + count).cloned().collect())
+        self.cache.range(from..from + count).cloned().collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What replicas say to each other: requests and replies in pairs, in one envelope.
 
-use alloc::vec::Vec;
+use alloc::sync::Arc;
 
 use bytes::Bytes;
 
@@ -126,7 +126,7 @@ pub struct Append {
     /// The leader's committed index.
     pub committed: u64,
     /// The entries, consecutive; none for a heartbeat.
-    pub entries: Vec<Entry>,
+    pub entries: Arc<[Entry]>,
 }
 
 /// The answer to [`Append`].

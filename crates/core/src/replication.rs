@@ -3,6 +3,7 @@
 //! Upholds rule 4 (only the own term commits by counting).
 
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -97,14 +98,14 @@ impl Leading {
             progress.replicate(own, peer);
             // Others hear of commits with the next append; who waits for one hears of it at once.
             if progress.told < progress.awaits.min(own.hard.committed) {
-                progress.send_append(own, peer, Vec::new());
+                progress.send_append(own, peer, Arc::default());
             }
         }
     }
 
     pub(crate) fn heartbeat(&mut self, own: &mut Own) {
         for (&peer, progress) in &mut self.progress {
-            progress.send_append(own, peer, Vec::new());
+            progress.send_append(own, peer, Arc::default());
         }
     }
 
@@ -119,7 +120,7 @@ impl Leading {
         };
         let in_order = !entries.is_empty() && entries.iter().zip(next..).all(is_next);
         if wanted == Some(next) && in_order && next > own.log.base().index {
-            progress.send_entries(own, to, entries);
+            progress.send_entries(own, to, entries.into());
         }
     }
 
@@ -226,7 +227,7 @@ impl Progress {
         }
     }
 
-    fn send_entries(&mut self, own: &mut Own, to: ReplicaId, entries: Vec<Entry>) {
+    fn send_entries(&mut self, own: &mut Own, to: ReplicaId, entries: Arc<[Entry]>) {
         let bytes = entries.iter().map(Entry::bytes).sum();
         let last = self.next - 1 + entries.len() as u64;
         self.send_append(own, to, entries);
@@ -235,7 +236,7 @@ impl Progress {
 
     /// Without entries it is a heartbeat, which also finds out whether what was sent arrived: its `prev` is the last
     /// entry sent.
-    fn send_append(&mut self, own: &mut Own, to: ReplicaId, entries: Vec<Entry>) {
+    fn send_append(&mut self, own: &mut Own, to: ReplicaId, entries: Arc<[Entry]>) {
         let before = self.next - 1;
         let term = own.log.term_at(before);
         let append = Append {

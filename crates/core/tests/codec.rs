@@ -202,7 +202,7 @@ impl Any {
                 stamp: self.stamp(),
                 prev: self.position(),
                 committed: self.number(),
-                entries: self.some(Self::entry),
+                entries: self.some(Self::entry).into(),
             }),
             3 => Body::AppendReply(AppendReply {
                 stamp: self.stamp(),
@@ -405,7 +405,7 @@ fn the_bytes_of_a_message_are_these() {
             },
             prev: Position::new(4, 1),
             committed: 3,
-            entries: vec![golden_entry()],
+            entries: [golden_entry()].into(),
         }),
     };
     let numbers = |numbers: &[u64]| -> String {

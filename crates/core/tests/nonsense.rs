@@ -153,7 +153,7 @@ fn append(prev: Position, entries: Vec<Entry>) -> Body {
         },
         prev,
         committed: 0,
-        entries,
+        entries: entries.into(),
     })
 }
 

@@ -295,7 +295,7 @@ impl Found {
                 committed: position.index,
             },
             base: self.ahead.clone(),
-            entries: vec![entry],
+            entries: [entry].into(),
         }
     }
 }

@@ -113,7 +113,7 @@ impl Storage for WalStorage {
         }
         let batch: Vec<(u64, &Write)> = writes.iter().map(|write| (GROUP, write)).collect();
         open.low = open.wal.append(&batch)?.low_space;
-        let entries = writes.iter().flat_map(|write| &write.entries);
+        let entries = writes.iter().flat_map(|write| write.entries.iter());
         open.since_upkeep += entries.map(Entry::bytes).sum::<usize>();
         let drops_head = writes.iter().any(|write| write.base.is_some());
         if drops_head || open.since_upkeep >= UPKEEP_BYTES {

@@ -233,7 +233,7 @@ impl Node {
         running.tasks.extend(outputs.install.map(Task::Install));
         match outputs.apply {
             Apply::Nothing => {}
-            Apply::Entries(entries) => running.tasks.push_back(Task::Entries(entries)),
+            Apply::Entries(entries) => running.tasks.push_back(Task::Entries(entries.to_vec())),
             Apply::Stored { first, last } => running.tasks.push_back(Task::Stored { first, last }),
         }
         for (ticket, outcome) in outputs.proposed {
@@ -307,7 +307,7 @@ impl Node {
             let before = self
                 .raft()
                 .and_then(|raft| raft.term_at(first.position.index - 1));
-            effects.written = Some((before, write.entries.clone()));
+            effects.written = Some((before, write.entries.to_vec()));
         }
         self.disk.submit(write);
         self.flush(now, random, weather, effects);

@@ -68,7 +68,7 @@ impl Log {
                 committed: index - 1,
             },
             base: None,
-            entries: vec![entry],
+            entries: [entry].into(),
         };
         self.0.append(&[(1, &write)])?;
         Ok(())

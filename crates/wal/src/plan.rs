@@ -143,7 +143,7 @@ impl Plan {
                 number: 0,
                 hard_state,
                 base,
-                entries,
+                entries: entries.into(),
             };
             plan.writes.push((group, write));
         }

@@ -61,7 +61,7 @@ pub(crate) fn encode_write(group: u64, write: &Write, body: usize, out: &mut Byt
     write.base.encode(out);
     (write.entries.len() as u32).encode(out);
     let mut runs = Vec::new();
-    for entry in &write.entries {
+    for entry in write.entries.iter() {
         let begin = out.len();
         encode_entry(entry, out);
         let (offset, bytes) = (begin - body, out.len() - begin);

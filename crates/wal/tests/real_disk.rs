@@ -49,7 +49,7 @@ fn vote(term: u64) -> Write {
             committed: 0,
         },
         base: None,
-        entries: Vec::new(),
+        entries: [].into(),
     }
 }
 

@@ -158,7 +158,7 @@ impl Pair {
             6 | 7 if self.log.has_unwritten() => {
                 self.number += 1;
                 let written = self.log.take_unwritten(self.number);
-                assert_eq!(written, self.model.take_unwritten(self.number));
+                assert_eq!(*written, self.model.take_unwritten(self.number));
             }
             8 => {
                 let number = self.random.below(self.number + 1);
@@ -199,7 +199,7 @@ impl Pair {
         assert_eq!(cached.is_some(), first >= self.log.cached_from());
         if let Some(cached) = cached {
             let wanted = self.model.entries(first, last, bytes_max);
-            assert_eq!(cached, wanted, "{first} to {last} in {bytes_max}");
+            assert_eq!(*cached, wanted, "{first} to {last} in {bytes_max}");
         }
         let from = first.max(self.log.cached_from());
         let entries = self.model.entries(from, last, usize::MAX);
@@ -269,7 +269,8 @@ fn cached_gives_at_least_one_entry_and_no_more_than_fit() {
     let mut log = empty();
     (1..=4).for_each(|index| log.append(entry(index, 1, 100)));
     let one = entry(1, 1, 100).bytes();
-    let count = |first, last, bytes_max| log.cached(first, last, bytes_max).map(|some| some.len());
+    let mut count =
+        |first, last, bytes_max| log.cached(first, last, bytes_max).map(|some| some.len());
     assert_eq!(count(1, 4, 0), Some(1), "one, however large");
     assert_eq!(count(1, 4, 3 * one - 1), Some(2));
     assert_eq!(count(1, 4, 3 * one), Some(3));

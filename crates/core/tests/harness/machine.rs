@@ -31,7 +31,7 @@ impl Disk {
             let first = first.position.index;
             self.entries.retain(|entry| entry.position.index < first);
             assert_eq!(self.last().index + 1, first, "a gap in the log on disk");
-            self.entries.extend(write.entries);
+            self.entries.extend(write.entries.iter().cloned());
         }
     }
 

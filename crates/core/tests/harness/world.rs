@@ -209,7 +209,7 @@ impl World {
     fn apply(&mut self, id: u64, apply: Apply) -> Option<Input> {
         let entries = match apply {
             Apply::Nothing => return None,
-            Apply::Entries(entries) => entries,
+            Apply::Entries(entries) => entries.to_vec(),
             Apply::Stored { first, last } => {
                 let entries = self.machine(id).disk.read(first, last);
                 assert_eq!(entries.len() as u64, last + 1 - first, "not on disk");

@@ -129,7 +129,7 @@ mod tests {
             number,
             hard_state: HardState::default(),
             base: None,
-            entries: Vec::new(),
+            entries: [].into(),
         }
     }
 

@@ -119,7 +119,7 @@ fn begin_anew(restored: &mut Restored, at: &Base) -> Write {
         number: 0,
         hard_state: restored.hard_state,
         base: Some(at.clone()),
-        entries: Vec::new(),
+        entries: [].into(),
     }
 }
 

@@ -410,7 +410,7 @@ fn a_command_that_rotted_in_the_log_is_not_applied() {
         ..entry(Position::new(1, 1))
     };
     let work = ApplyWork::Batch(Batch {
-        apply: Apply::Entries(vec![rotten]),
+        apply: Apply::Entries([rotten].into()),
         waiters: VecDeque::new(),
         keep: None,
     });
@@ -434,7 +434,7 @@ fn heartbeat() -> Message {
             stamp: Stamp::default(),
             prev: Position::default(),
             committed: 0,
-            entries: Vec::new(),
+            entries: [].into(),
         }),
     }
 }

@@ -187,7 +187,7 @@ pub fn append(from: u64, to: u64, number: u64, payload: Bytes) -> Message {
         },
         prev: Position::default(),
         committed: 0,
-        entries: vec![entry],
+        entries: [entry].into(),
     };
     message(from, to, Body::Append(append))
 }

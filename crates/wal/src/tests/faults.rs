@@ -235,7 +235,7 @@ fn an_entry_that_rotted_before_it_was_written_is_refused() {
     let disk = Arc::new(TestDisk::default());
     let (mut wal, _) = open(&disk).expect("opens");
     let mut bad = write(1, 2, 1);
-    bad.entries[1].checksum ^= 1;
+    Arc::make_mut(&mut bad.entries)[1].checksum ^= 1;
     let error = wal.append(&[(GROUP, &bad)]).expect_err("is refused");
     assert!(
         matches!(error, AppendError::BadEntry { index: 2, .. }),
@@ -292,7 +292,7 @@ fn an_append_larger_than_a_segment_gets_one_of_its_size() {
     let (mut wal, _) = open(&disk).expect("opens");
     wal.maintenance().expect("upkeep");
     let mut large = write(1, 1, 1);
-    large.entries = vec![entry(1, 1, &[5; 100_000])];
+    large.entries = [entry(1, 1, &[5; 100_000])].into();
     let writes = [large, write(2, 1, 1)];
     for write in &writes {
         wal.append(&[(GROUP, write)]).expect("appends");

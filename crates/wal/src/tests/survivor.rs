@@ -36,7 +36,7 @@ fn alone() -> Write {
             committed: 13,
         },
         base: None,
-        entries: vec![entry],
+        entries: [entry].into(),
     }
 }
 
@@ -276,7 +276,7 @@ fn a_recovered_replica_can_be_recovered_again() {
     drop(wal);
     let mut again = rewrite();
     again.cluster = 0xc3;
-    again.writes[0].1.entries[0].position = Position::new(17, 11);
+    Arc::make_mut(&mut again.writes[0].1.entries)[0].position = Position::new(17, 11);
     again.writes[0].1.hard_state.term = 11;
     let expected = again.writes[0].1.clone();
     survivor(&disk).rewrite(again).expect("it is recovered");
