@@ -1,5 +1,6 @@
 //! What was given to the disk, and what came back: whatever promises something waits for it (rule 1).
 
+use alloc::boxed::Box;
 use core::mem;
 
 use crate::message::Body;
@@ -15,7 +16,7 @@ pub(crate) struct Disk {
     promised: u64,
     /// Term, vote or base changed since the newest write.
     pub(crate) dirty: bool,
-    base: Option<Base>,
+    base: Option<Box<Base>>,
     /// When the oldest write under way began.
     pub(crate) busy_since: Option<u64>,
 }
@@ -78,7 +79,7 @@ impl Own {
         self.members
             .begin_at(base.position.index, &base.membership, keeps);
         self.log.begin_at(base.position);
-        self.disk.base = Some(base);
+        self.disk.base = Some(Box::new(base));
         self.disk.dirty = true;
     }
 }

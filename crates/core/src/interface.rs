@@ -1,5 +1,6 @@
 //! What goes into [`Raft`](crate::Raft) and what comes out of it.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -269,7 +270,7 @@ pub struct Write {
     /// The hard state from now on.
     pub hard_state: HardState,
     /// Where the log begins from now on. An entry there with the same term keeps what follows it; else all goes.
-    pub base: Option<Base>,
+    pub base: Option<Box<Base>>,
     /// These entries, consecutive; they supersede whatever stood at or above the first one's index.
     pub entries: Arc<[Entry]>,
 }

@@ -15,7 +15,7 @@ pub(crate) struct Mail {
     boot: u64,
     /// Each peer's data directory and newest boot, as far as bound or heard; boots begin with 1.
     heard: BTreeMap<ReplicaId, (u64, u64)>,
-    /// Messages that promise what the write of this number makes durable.
+    /// Messages that promise what the write of this number makes durable. Invariant: the numbers rise.
     held: Vec<(u64, Message)>,
     /// Numbers are unique over all boots: the boot is their upper half.
     number: u64,
@@ -55,11 +55,8 @@ impl Mail {
 
     /// Lets go what waited for this write. What was promised in a former term is promised no more.
     pub(crate) fn flushed(&mut self, write: u64, term: u64) {
-        let held = core::mem::take(&mut self.held);
-        let (freed, held) = held.into_iter().partition(|(needed, _)| *needed <= write);
-        self.held = held;
-        let freed: Vec<(u64, Message)> = freed;
-        let freed = freed.into_iter().map(|(_, message)| message);
+        let count = self.held.partition_point(|(needed, _)| *needed <= write);
+        let freed = self.held.drain(..count).map(|(_, message)| message);
         self.ready
             .extend(freed.filter(|message| message.term == term));
     }
@@ -106,7 +103,8 @@ impl Mail {
             return Err(Stranger::Implausible);
         }
         let theirs = (m.from_incarnation, m.boot);
-        let (heard, boot) = self.heard.get(&m.from).copied().unwrap_or(theirs);
+        let known = self.heard.get(&m.from).copied();
+        let (heard, boot) = known.unwrap_or(theirs);
         if heard != m.from_incarnation
             || m.to_incarnation
                 .is_some_and(|ours| ours != self.incarnation)
@@ -116,7 +114,7 @@ impl Mail {
         if m.boot < boot {
             return Err(Stranger::FormerBoot);
         }
-        if members.member(m.from).is_some() {
+        if known != Some(theirs) && members.member(m.from).is_some() {
             self.heard.insert(m.from, theirs);
         }
         Ok(m.boot > boot && boot > 0)

@@ -148,40 +148,33 @@ impl Raft {
     pub fn step(&mut self, now: Now, input: Input) {
         self.own.tell_time(now);
         let own = &mut self.own;
-        match (input, &mut self.part) {
-            (Input::Wake, _) => self.wake(),
-            (Input::Message(message), _) => self.receive(message),
-            (Input::Propose { ticket, proposal }, _) => self.propose(ticket, proposal),
-            (Input::Read { ticket }, _) => own.reads.waiting.push(Reader::Here { ticket }),
-            (Input::Flushed { write }, _) => self.flushed(write),
-            (Input::Applied { index }, _) => own.applied(index),
-            (Input::SetTiming(timing), _) => self.set_timing(timing),
-            (Input::Compact { index }, _) => own.compact(index),
-            (
-                Input::PieceStored {
-                    from,
-                    transfer,
-                    outcome,
-                },
-                _,
-            ) => {
-                own.piece_stored(from, transfer, outcome);
-            }
-            (Input::Accepting(accepting), _) => own.accepting = accepting,
-            (Input::Unreachable(peer), Part::Leader(leading)) => leading.unreachable(peer),
-            (Input::Fetched { to, entries }, Part::Leader(leading)) => {
-                leading.fetched(own, to, entries);
-            }
-            (Input::SendPiece { to, piece }, Part::Leader(leading)) => {
-                leading.send_piece(own, to, piece);
-            }
-            (Input::SendFailed { to, transfer }, Part::Leader(leading)) => {
-                leading.send_failed(own, to, transfer);
-            }
-            (Input::Transfer { to }, Part::Leader(leading)) => leading.hand_over(own, to),
+        match input {
+            Input::Wake => self.wake(),
+            Input::Message(message) => self.receive(message),
+            Input::Propose { ticket, proposal } => self.propose(ticket, proposal),
+            Input::Read { ticket } => own.reads.waiting.push(Reader::Here { ticket }),
+            Input::Flushed { write } => self.flushed(write),
+            Input::Applied { index } => own.applied(index),
+            Input::SetTiming(timing) => self.set_timing(timing),
+            Input::Compact { index } => own.compact(index),
+            Input::PieceStored {
+                from,
+                transfer,
+                outcome,
+            } => own.piece_stored(from, transfer, outcome),
+            Input::Accepting(accepting) => own.accepting = accepting,
             // Only a leader has followers to see to.
-            (Input::Unreachable(_) | Input::Fetched { .. } | Input::Transfer { .. }, _) => {}
-            (Input::SendPiece { .. } | Input::SendFailed { .. }, _) => {}
+            Input::Unreachable(peer) => self.if_leading(|it, _| it.unreachable(peer)),
+            Input::Fetched { to, entries } => {
+                self.if_leading(|it, own| it.fetched(own, to, entries))
+            }
+            Input::SendPiece { to, piece } => {
+                self.if_leading(|it, own| it.send_piece(own, to, piece))
+            }
+            Input::SendFailed { to, transfer } => {
+                self.if_leading(|it, own| it.send_failed(own, to, transfer));
+            }
+            Input::Transfer { to } => self.if_leading(|it, own| it.hand_over(own, to)),
         }
     }
 
@@ -280,38 +273,43 @@ impl Raft {
 
     /// Who listens to what, in the term of both.
     fn listen(&mut self, from: ReplicaId, body: Body) {
-        let is_leaders = matches!(body, Body::Append(_) | Body::Snapshot(_));
-        if is_leaders && !self.hear_leader(from) {
-            return;
-        }
-        let own = &mut self.own;
-        match (body, &mut self.part) {
-            (Body::AppendReply(reply), Part::Leader(it)) => it.append_answered(own, from, reply),
-            (Body::SnapshotReply(reply), Part::Leader(it)) => it.piece_answered(own, from, reply),
-            (Body::Forward(forward), Part::Leader(it)) => it.forward_arrived(own, from, forward),
-            (Body::Read(read), Part::Leader(it)) => it.read_arrived(own, from, read),
-            (_, Part::Leader(_)) => {}
-            (Body::VoteReply(reply), Part::Campaigner(_)) => self.vote_arrived(from, reply),
-            (Body::Append(append), _) => own.append_arrived(from, append),
-            (Body::Snapshot(piece), _) => own.piece_arrived(from, piece),
-            (Body::ForwardReply(reply), _) => own.forward_answered(reply),
-            (Body::ReadReply(reply), _) => own.read_answered(reply),
-            (Body::Campaign, _) => self.told_to_campaign(from),
-            (Body::Vote(_) | Body::VoteReply(_) | Body::Removed(_), _) => {}
-            (Body::AppendReply(_) | Body::SnapshotReply(_), _) => {}
-            (Body::Forward(_) | Body::Read(_), _) => {}
+        let (own, is_leader) = (&mut self.own, matches!(self.part, Part::Leader(_)));
+        match body {
+            Body::AppendReply(reply) => {
+                self.if_leading(|it, own| it.append_answered(own, from, reply))
+            }
+            Body::SnapshotReply(reply) => {
+                self.if_leading(|it, own| it.piece_answered(own, from, reply))
+            }
+            Body::Forward(forward) => {
+                self.if_leading(|it, own| it.forward_arrived(own, from, forward))
+            }
+            Body::Read(read) => self.if_leading(|it, own| it.read_arrived(own, from, read)),
+            // Nobody else leads our term, and we ask nobody.
+            _ if is_leader => {}
+            Body::Append(append) => self.hear_leader(from).append_arrived(from, append),
+            Body::Snapshot(piece) => self.hear_leader(from).piece_arrived(from, piece),
+            Body::VoteReply(reply) => self.vote_arrived(from, reply),
+            Body::ForwardReply(reply) => own.forward_answered(reply),
+            Body::ReadReply(reply) => own.read_answered(reply),
+            Body::Campaign => self.told_to_campaign(from),
+            Body::Vote(_) | Body::Removed(_) => {}
         }
     }
 
-    /// The sender leads our term. False if it can't: that would be us.
-    fn hear_leader(&mut self, from: ReplicaId) -> bool {
-        if let Part::Leader(_) = self.part {
-            return false;
+    /// Does what only a leader can.
+    fn if_leading(&mut self, act: impl FnOnce(&mut Leading, &mut Own)) {
+        if let Part::Leader(leading) = &mut self.part {
+            act(leading, &mut self.own);
         }
+    }
+
+    /// The sender leads our term.
+    fn hear_leader(&mut self, from: ReplicaId) -> &mut Own {
         self.follow(self.own.hard.term, Some(from));
         self.own.contact = self.own.now.monotonic;
         self.own.put_off_election();
-        true
+        &mut self.own
     }
 
     /// Enters `term` (or stays in it) as a follower of `leader`.
@@ -328,10 +326,11 @@ impl Raft {
             own.lose_forwards();
             own.reads.ask_anew();
         }
-        match mem::replace(&mut self.part, Part::Follower) {
-            Part::Follower => return,
-            Part::Campaigner(_) => {}
-            Part::Leader(mut leading) => leading.end_transfers(own),
+        if let Part::Follower = self.part {
+            return;
+        }
+        if let Part::Leader(mut leading) = mem::replace(&mut self.part, Part::Follower) {
+            leading.end_transfers(own);
         }
         own.beat_at = u64::MAX;
         own.put_off_election();

@@ -294,7 +294,7 @@ impl Found {
                 vote: Some(self.survivor.replica),
                 committed: position.index,
             },
-            base: self.ahead.clone(),
+            base: self.ahead.clone().map(Box::new),
             entries: [entry].into(),
         }
     }

@@ -244,7 +244,7 @@ impl<M: StateMachine> Replica<M> {
     pub fn set_timing(&self, timing: Timing) -> Result<(), ConfigError> {
         timing.check()?;
         let input = Input::SetTiming(timing);
-        self.handle.shell.call(Event::Core(input));
+        self.handle.shell.call(Event::core(input));
         Ok(())
     }
 
@@ -252,7 +252,7 @@ impl<M: StateMachine> Replica<M> {
     /// Proposals wait meanwhile. It succeeds or is given up within an election timeout; the status tells.
     pub fn transfer_leadership(&self, to: Option<ReplicaId>) {
         let input = Input::Transfer { to };
-        self.handle.shell.call(Event::Core(input));
+        self.handle.shell.call(Event::core(input));
     }
 
     /// Changes who belongs to the group, on any replica: see [`MemberChange`]. Ends with the membership as it is once the

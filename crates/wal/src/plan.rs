@@ -142,7 +142,7 @@ impl Plan {
             let write = Write {
                 number: 0,
                 hard_state,
-                base,
+                base: base.map(Box::new),
                 entries: entries.into(),
             };
             plan.writes.push((group, write));

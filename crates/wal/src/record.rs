@@ -58,7 +58,7 @@ pub(crate) fn encode_write(group: u64, write: &Write, body: usize, out: &mut Byt
     out.put_u8(WRITE);
     group.encode(out);
     write.hard_state.encode(out);
-    write.base.encode(out);
+    write.base.as_deref().cloned().encode(out);
     (write.entries.len() as u32).encode(out);
     let mut runs = Vec::new();
     for entry in write.entries.iter() {

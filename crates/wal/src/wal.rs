@@ -328,7 +328,7 @@ impl Wal {
             }
             let known = || index.groups.get(id).map(Group::draft).unwrap_or_default();
             let draft = drafts.entry(*id).or_insert_with(known);
-            draft.apply(write.hard_state, write.base.as_ref(), &write.entries, &[]);
+            draft.apply(write.hard_state, write.base.as_deref(), &write.entries, &[]);
             bytes += write
                 .entries
                 .iter()
@@ -463,7 +463,12 @@ impl Wal {
         let mut index = index.unwrap_or_else(PoisonError::into_inner);
         for ((id, write), runs) in writes.iter().zip(runs) {
             let group = index.groups.entry(*id).or_default();
-            group.apply(write.hard_state, write.base.as_ref(), &write.entries, &runs);
+            group.apply(
+                write.hard_state,
+                write.base.as_deref(),
+                &write.entries,
+                &runs,
+            );
         }
     }
 }

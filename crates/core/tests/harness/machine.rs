@@ -25,7 +25,7 @@ impl Disk {
     pub fn keep(&mut self, write: Write) {
         self.hard_state = write.hard_state;
         if let Some(base) = write.base {
-            self.begin_at(base);
+            self.begin_at(*base);
         }
         if let Some(first) = write.entries.first() {
             let first = first.position.index;

@@ -12,6 +12,7 @@ use little_raft_core::{
 use super::applier::{Applied, ApplyWork, Batch};
 use super::changes::{ChangeRequest, Changes, Ended};
 use super::limits::Limits;
+use super::log_writer::LogOutcome;
 use super::reads::{FailedRead, ReadTask, Reads};
 use super::store::StoreWork;
 use super::waiters::{Ending, Proposal, Proposals};
@@ -35,8 +36,15 @@ pub enum Event<M: StateMachine> {
     Applied(Applied<M::Response>),
     /// A snapshot was saved, or could not be.
     Saved(Option<Base>),
-    /// Anything the core knows by itself.
-    Core(Input),
+    /// Anything the core knows by itself. Boxed: events are moved more often than this is made.
+    Core(Box<Input>),
+}
+
+impl<M: StateMachine> Event<M> {
+    /// Something that the core knows by itself.
+    pub fn core(input: Input) -> Self {
+        Self::Core(Box::new(input))
+    }
 }
 
 /// All that has to be done after some events. The fields may be worked on in any order; each one in its own order.
@@ -80,6 +88,14 @@ impl<M: StateMachine> Effects<M> {
         for (answer, outcome) in self.changed.drain(..) {
             answer.send(outcome);
         }
+    }
+
+    /// Whether anybody's wait has ended, but by what is applied.
+    pub fn is_about_waits(&self) -> bool {
+        !(self.endings.is_empty()
+            && self.expired.is_empty()
+            && self.failed_reads.is_empty()
+            && self.changed.is_empty())
     }
 
     /// Whether there is anything for the store or about transfers.
@@ -232,15 +248,28 @@ impl<M: StateMachine> Engine<M> {
             Event::ReadAtLeast(index, task) => self.read_at_least(now, index, task),
             Event::Applied(applied) => self.applied(now, applied),
             Event::Saved(base) => self.saved(now, base),
-            Event::Core(input) => self.raft.step(now, input),
+            Event::Core(input) => self.raft.step(now, *input),
         }
     }
 
-    /// What has to be done after the events so far: take all of it out, and leave the lists to be filled again.
+    /// A write that needs no thread of its own is done.
+    pub fn written(&mut self, now: Now, outcome: &LogOutcome) {
+        for input in outcome.inputs() {
+            self.raft.step(now, input);
+        }
+    }
+
+    /// What has to be done after the events so far: take all of it out, and leave the lists to be filled again. What
+    /// is left there goes on waiting.
     pub fn effects(&mut self, now: Now) -> &mut Effects<M> {
         self.ask_again(now);
         self.digest(now);
         self.look_at_changes(now);
+        &mut self.effects
+    }
+
+    /// What the last [`effects`](Self::effects) have left, as it is.
+    pub fn effects_so_far(&mut self) -> &mut Effects<M> {
         &mut self.effects
     }
 
@@ -385,12 +414,18 @@ impl<M: StateMachine> Engine<M> {
             self.leader = leader;
             self.retry_at = 0;
         }
+        if self.has_parked() || !self.changes.is_empty() {
+            self.ask_waiting(now);
+        }
+    }
+
+    fn ask_waiting(&mut self, now: Now) {
         if !self.changes.is_empty() {
             let proposals = &mut self.proposals;
             self.changes
                 .propose(now, &mut self.raft, || proposals.next_ticket());
         }
-        if leader.is_none() || !self.has_parked() || now.monotonic < self.retry_at {
+        if self.leader.is_none() || !self.has_parked() || now.monotonic < self.retry_at {
             return;
         }
         self.retry_at = now.monotonic.saturating_add(RETRY);
@@ -480,8 +515,14 @@ impl<M: StateMachine> Engine<M> {
     fn digest(&mut self, now: Now) {
         let outputs = self.raft.outputs_in_place(now);
         let effects = &mut self.effects;
-        std::mem::swap(&mut effects.messages, &mut outputs.messages);
-        std::mem::swap(&mut effects.write, &mut outputs.write);
+        if effects.messages.is_empty() {
+            std::mem::swap(&mut effects.messages, &mut outputs.messages);
+        } else {
+            effects.messages.append(&mut outputs.messages);
+        }
+        if outputs.write.is_some() {
+            effects.write = outputs.write.take();
+        }
         if is_anything_rare(outputs) {
             digest_rare(outputs, effects);
         }

@@ -118,7 +118,7 @@ fn begin_anew(restored: &mut Restored, at: &Base) -> Write {
     Write {
         number: 0,
         hard_state: restored.hard_state,
-        base: Some(at.clone()),
+        base: Some(Box::new(at.clone())),
         entries: [].into(),
     }
 }

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use little_raft_core::Now;
+use little_raft_core::{Now, Write};
 
 use super::Shell;
 use crate::cluster::Cluster;
 use crate::combine::{TakeIn, fill};
-use crate::driver::{Effects, Engine, Event, LogWriter, Store, StoreWork};
+use crate::driver::{Effects, Engine, Event, LogOutcome, LogWriter, Store, StoreWork};
 use crate::error::{StopReason, StorageError};
 use crate::machine::StateMachine;
 use crate::status::{Board, Told};
@@ -26,6 +26,8 @@ pub(crate) struct Core<M: StateMachine> {
     pub(super) batch: VecDeque<Event<M>>,
     /// More was queued than was taken.
     pub(super) more_waits: bool,
+    /// Something was made durable since the engine was asked last what is to be done.
+    is_unsettled: bool,
     told: Told,
     /// The version of the membership that the cluster knows.
     introduced: u64,
@@ -70,7 +72,7 @@ impl<M: StateMachine> TakeIn<Event<M>> for Box<Core<M>> {
         self.now_is_old |= !queue.is_empty();
         fill(&mut self.batch, queue, SLICE);
         self.more_waits = !queue.is_empty();
-        !self.batch.is_empty()
+        !self.is_settled()
     }
 
     fn is_awaiting(&self) -> bool {
@@ -87,6 +89,7 @@ impl<M: StateMachine> Core<M> {
             immediate,
             batch: VecDeque::new(),
             more_waits: false,
+            is_unsettled: false,
             introduced: 0,
             now: Now::default(),
             now_is_old: true,
@@ -101,6 +104,11 @@ impl<M: StateMachine> Core<M> {
         self.immediate.is_some()
     }
 
+    /// Whether nothing is left to do of what was taken in.
+    pub(super) fn is_settled(&self) -> bool {
+        self.batch.is_empty() && !self.is_unsettled
+    }
+
     /// Steps what is in the batch, as of now: what arrives while it runs is not in it. Deadlines come after it, and
     /// after what was queued with it: a process that was paused must not elect itself out of its backlog.
     pub(super) fn step_all(&mut self) {
@@ -108,10 +116,9 @@ impl<M: StateMachine> Core<M> {
             self.read_clock();
         }
         for event in self.batch.drain(..) {
-            match event {
-                // Due or not is decided below, after the input before it.
-                Event::Wake => {}
-                event => self.engine.step(self.now, event),
+            // What is due is decided below, after the input before it.
+            if !matches!(event, Event::Wake) {
+                self.engine.step(self.now, event);
             }
         }
         if self.engine.deadline() > self.now.monotonic {
@@ -128,16 +135,15 @@ impl<M: StateMachine> Core<M> {
     pub(super) fn hand_on(&mut self, shell: &Arc<Shell<M>>) -> Result<(), StopReason> {
         self.engine.ask_again(self.now);
         self.introduce();
-        let effects = self.engine.effects(self.now);
-        for message in effects.messages.drain(..) {
-            if let Some(cluster) = &mut self.cluster {
+        self.remember()?;
+        let effects = self.engine.effects_so_far();
+        if let Some(cluster) = &mut self.cluster {
+            for message in effects.messages.drain(..) {
                 cluster.send(message.to, message);
             }
         }
-        match &mut self.immediate {
-            Some(own) => own.remember(self.now, effects, &mut self.batch)?,
-            None => leave_to_log(shell, effects),
-        }
+        effects.messages.clear();
+        leave_to_log(shell, effects);
         if effects.is_about_stragglers() {
             match &mut self.immediate {
                 Some(own) => own.keep(effects, &mut self.batch),
@@ -146,10 +152,32 @@ impl<M: StateMachine> Core<M> {
             serve_transfers(shell, effects);
         }
         apply(shell, effects);
-        effects.end_waits();
+        if effects.is_about_waits() {
+            effects.end_waits();
+        }
         match effects.is_removed {
             true => Err(StopReason::Removed),
             false => Ok(()),
+        }
+    }
+
+    /// Makes durable what is durable at once. What that lets us do is found out right here if nobody is spoken to
+    /// meanwhile; else together with the answers.
+    fn remember(&mut self) -> Result<(), StorageError> {
+        loop {
+            let effects = self.engine.effects(self.now);
+            let speaks = !effects.messages.is_empty();
+            let Some(own) = &mut self.immediate else {
+                return Ok(());
+            };
+            let outcome = own.remember(self.now, effects.write.take())?;
+            self.is_unsettled = speaks && outcome.is_some();
+            if let Some(outcome) = &outcome {
+                self.engine.written(self.now, outcome);
+            }
+            if speaks || outcome.is_none() {
+                return Ok(());
+            }
         }
     }
 
@@ -188,31 +216,27 @@ impl<M: StateMachine> Core<M> {
 }
 
 impl Immediate {
-    /// Makes durable, and puts into `batch` what came of it.
-    fn remember<M: StateMachine>(
+    /// Makes durable, and says what came of it; nothing, if there is nothing to do.
+    fn remember(
         &mut self,
         now: Now,
-        effects: &mut Effects<M>,
-        batch: &mut VecDeque<Event<M>>,
-    ) -> Result<(), StorageError> {
-        if effects.write.is_some() || self.retry_at <= now.monotonic {
-            let outcome = self.log.run(effects.write.take())?;
-            for input in outcome.inputs() {
-                batch.push_back(Event::Core(input));
-            }
-            self.retry_at = if outcome.retry {
-                now.monotonic + RETRY_FULL.as_nanos() as u64
-            } else {
-                u64::MAX
-            };
+        write: Option<Write>,
+    ) -> Result<Option<LogOutcome>, StorageError> {
+        if write.is_none() && self.retry_at > now.monotonic {
+            return Ok(None);
         }
-        Ok(())
+        let outcome = self.log.run(write)?;
+        self.retry_at = match outcome.retry {
+            true => now.monotonic + RETRY_FULL.as_nanos() as u64,
+            false => u64::MAX,
+        };
+        Ok(Some(outcome))
     }
 
-    /// Reads entries and stores pieces of snapshots, likewise.
+    /// Reads entries and stores pieces of snapshots, and puts into `batch` what came of it.
     fn keep<M: StateMachine>(&mut self, effects: &mut Effects<M>, batch: &mut VecDeque<Event<M>>) {
         let stored = effects.store.drain(..);
-        let stored = stored.map(|work: StoreWork| Event::Core(self.store.run(work)));
+        let stored = stored.map(|work: StoreWork| Event::core(self.store.run(work)));
         batch.extend(stored);
     }
 }

@@ -130,7 +130,7 @@ impl<M: StateMachine> Shell<M> {
             self.report(applied);
         }
         if let Some(send) = done.view_failed {
-            self.complete(Event::Core(Input::SendFailed {
+            self.complete(Event::core(Input::SendFailed {
                 to: send.to,
                 transfer: send.transfer,
             }));

@@ -176,7 +176,7 @@ impl<M: StateMachine> Shell<M> {
             served += core.batch.len();
             core.step_all();
             core.hand_on(self)?;
-            if core.batch.is_empty() {
+            if core.is_settled() {
                 self.alarm.set(core.deadline());
                 core.show(&self.board);
             }
@@ -214,11 +214,11 @@ impl<M: StateMachine> Shell<M> {
 
 impl<M: StateMachine> Deliver for Arc<Shell<M>> {
     fn message(&self, message: Message) {
-        self.input(Event::Core(Input::Message(message)));
+        self.input(Event::core(Input::Message(message)));
     }
 
     fn unreachable(&self, peer: ReplicaId) {
-        self.input(Event::Core(Input::Unreachable(peer)));
+        self.input(Event::core(Input::Unreachable(peer)));
     }
 }
 

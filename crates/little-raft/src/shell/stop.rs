@@ -79,7 +79,7 @@ impl<M: StateMachine> Shell<M> {
         let mut watch = self.board.watch();
         let election = self.board.status().timing.election;
         let until = Instant::now() + election.min(HAND_OVER_MAX);
-        self.call(Event::Core(Input::Transfer { to: None }));
+        self.call(Event::core(Input::Transfer { to: None }));
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match watch.next().wait_timeout(left) {

@@ -138,7 +138,7 @@ impl Wake for Where {
 #[test]
 fn a_caller_serves_a_slice_and_a_helper_goes_on() {
     let shell = shell(Duration::from_secs(60));
-    let other = || Event::Core(Input::Unreachable(ReplicaId(2)));
+    let other = || Event::core(Input::Unreachable(ReplicaId(2)));
     let (answer, pending) = Answer::new();
     for _ in 0..3 * CALLER_BUDGET {
         assert!(matches!(shell.core.leave(other()), Pushed::Queued));
@@ -161,7 +161,7 @@ fn a_full_queue_refuses_callers_but_not_our_own_completions() {
     let shell = shell(Duration::from_secs(60));
     let core = shell.core.grab().expect("it is free");
     for _ in 0..QUEUE_COUNT_MAX {
-        shell.input(Event::Core(Input::Unreachable(ReplicaId(2))));
+        shell.input(Event::core(Input::Unreachable(ReplicaId(2))));
     }
     let (answer, pending) = Answer::new();
     shell.input(Event::Propose(Proposal::command(
@@ -183,7 +183,7 @@ fn due_deadlines_come_after_the_queued_input() {
     thread::sleep(Duration::from_millis(50));
     core.batch.push_back(Event::Wake);
     core.batch
-        .push_back(Event::Core(Input::Message(heartbeat())));
+        .push_back(Event::core(Input::Message(heartbeat())));
     core.step_all();
     assert_eq!(core.engine.raft().state(), State::Follower);
     assert_eq!(core.engine.raft().leader(), Some(ReplicaId(2)));
@@ -234,8 +234,8 @@ fn due_deadlines_do_not_wait_for_ever() {
 /// Rule 9: the leader may have appended it. Only its proposer may try it again.
 #[test]
 fn a_forward_without_an_answer_is_unknown_and_not_sent_again() {
-    let forwards = |effects: &Effects<Nothing>| {
-        let mut messages = effects.messages.iter();
+    let forwards = |effects: &mut Effects<Nothing>| {
+        let mut messages = effects.messages.drain(..);
         messages.any(|message| matches!(message.body, Body::Forward(_)))
     };
     let mut engine = engine(Duration::from_secs(60));
@@ -243,7 +243,7 @@ fn a_forward_without_an_answer_is_unknown_and_not_sent_again() {
         monotonic: timer::monotonic(),
         wall: 0,
     };
-    engine.step(now, Event::Core(Input::Message(heartbeat())));
+    engine.step(now, Event::core(Input::Message(heartbeat())));
     let (answer, pending) = Answer::new();
     let proposal = Proposal::command(bytes::Bytes::new(), answer);
     engine.step(now, Event::Propose(proposal));
@@ -254,7 +254,7 @@ fn a_forward_without_an_answer_is_unknown_and_not_sent_again() {
         term: 2,
         ..heartbeat()
     };
-    engine.step(now, Event::Core(Input::Message(other)));
+    engine.step(now, Event::core(Input::Message(other)));
     let effects = engine.effects(now);
     assert!(!forwards(effects), "it may be applied twice");
     for (answer, outcome) in effects.endings.drain(..) {
@@ -333,7 +333,7 @@ fn the_log_is_kept_for_a_follower_that_catches_up() {
             promise,
             outcome,
         });
-        engine.step(now, Event::Core(Input::Message(from_2(engine, reply))));
+        engine.step(now, Event::core(Input::Message(from_2(engine, reply))));
     };
     let saved = |engine: &mut Engine<Nothing>, index| {
         let base = Base {
@@ -372,11 +372,11 @@ fn lead(engine: &mut Engine<Nothing>, now: Now) {
                     granted,
                     promise,
                 });
-                engine.step(now, Event::Core(Input::Message(from_2(engine, reply))));
+                engine.step(now, Event::core(Input::Message(from_2(engine, reply))));
             }
         }
         if let Some(write) = write {
-            engine.step(now, Event::Core(Input::Flushed { write }));
+            engine.step(now, Event::core(Input::Flushed { write }));
         }
     }
     engine.effects(now).messages.clear();

@@ -45,7 +45,7 @@ pub(super) fn write_log<M: StateMachine>(shell: &Arc<Shell<M>>, mut log: LogWrit
         retry = outcome.retry;
         timeout = Some(if retry { RETRY_FULL } else { IDLE });
         for input in outcome.inputs() {
-            shell.complete(Event::Core(input));
+            shell.complete(Event::core(input));
         }
     }
 }
@@ -55,7 +55,7 @@ pub(super) fn keep<M: StateMachine>(shell: &Arc<Shell<M>>, mut store: Store) {
     while let Some(works) = shell.store.take(None) {
         for work in works {
             match catch_unwind(AssertUnwindSafe(|| store.run(work))) {
-                Ok(input) => shell.complete(Event::Core(input)),
+                Ok(input) => shell.complete(Event::core(input)),
                 Err(panic) => return shell.fail(panicked(&*panic)),
             }
         }

@@ -182,7 +182,7 @@ fn stream<M: StateMachine>(
                 }
                 None => return Err(io::Error::other("a piece was wanted that is gone")),
             };
-            shell.complete(Event::Core(Input::SendPiece {
+            shell.complete(Event::core(Input::SendPiece {
                 to: send.to,
                 piece: chosen,
             }));
@@ -199,7 +199,7 @@ fn stream<M: StateMachine>(
     // The last piece may be wanted again, until the transfer is over.
     while let Some(offset) = wanted.wait() {
         if offset == last.offset {
-            shell.complete(Event::Core(Input::SendPiece {
+            shell.complete(Event::core(Input::SendPiece {
                 to: send.to,
                 piece: last.clone(),
             }));
@@ -209,7 +209,7 @@ fn stream<M: StateMachine>(
 }
 
 fn failed<M: StateMachine>(shell: &Arc<Shell<M>>, send: SendSnapshot) {
-    shell.complete(Event::Core(Input::SendFailed {
+    shell.complete(Event::core(Input::SendFailed {
         to: send.to,
         transfer: send.transfer,
     }));

@@ -116,7 +116,10 @@ impl Bound {
         thread::spawn(move || {
             if ended.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
                 // Past the harness, which would keep it to itself.
-                let _ = writeln!(io::stderr(), "it hangs: {test} has not ended after {LIMIT:?}");
+                let _ = writeln!(
+                    io::stderr(),
+                    "it hangs: {test} has not ended after {LIMIT:?}"
+                );
                 std::process::exit(101);
             }
         });

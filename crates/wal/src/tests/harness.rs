@@ -67,7 +67,7 @@ pub(super) fn based(index: u64, term: u64) -> Write {
         membership: Membership::founders([Member::voter(2, "b:2")]),
     };
     Write {
-        base: Some(base),
+        base: Some(Box::new(base)),
         ..write(1, 0, term)
     }
 }
@@ -82,7 +82,7 @@ pub(super) fn model(writes: &[Write]) -> Restored {
             let keeps = log.iter().any(|entry| entry.position == base.position)
                 || restored.base.position == base.position;
             log.retain(|entry| keeps && entry.position.index > base.position.index);
-            restored.base = base.clone();
+            restored.base = (**base).clone();
         }
         if let Some(first) = write.entries.first() {
             log.retain(|entry| entry.position.index < first.position.index);

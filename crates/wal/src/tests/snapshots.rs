@@ -17,7 +17,7 @@ fn store(disk: &Arc<TestDisk>) -> SnapshotStore {
 }
 
 fn base(index: u64) -> Base {
-    based(index, 1).base.expect("has one")
+    *based(index, 1).base.expect("has one")
 }
 
 fn content(index: u64) -> Vec<u8> {
