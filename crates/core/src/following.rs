@@ -63,7 +63,13 @@ impl Own {
     /// our log equals the leader's; only a liar's entries contradict what is committed, and they end there.
     fn take_entries(&mut self, prev: u64, entries: Arc<[Entry]>) -> u64 {
         let mut end = prev;
-        let are_new = prev == self.log.last().index;
+        let last = self.log.last();
+        let is_next = |first: &Entry| prev == last.index && first.position.term >= last.term;
+        if entries.first().is_some_and(is_next) {
+            end += entries.len() as u64;
+            self.append_run(entries);
+            return end;
+        }
         for entry in entries.iter() {
             let Position { index, term } = entry.position;
             if index <= self.hard.committed || self.log.contains(entry.position) {
@@ -79,9 +85,6 @@ impl Own {
                 self.members.truncate(index);
             }
             self.append(entry.clone());
-        }
-        if are_new && end > prev {
-            self.log.keep_at_hand(entries);
         }
         end
     }

@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+mod cache;
 mod codec;
 mod config;
 mod disk;

@@ -3,8 +3,8 @@
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::hash::{Hash, Hasher};
 
+use crate::cache::Cache;
 use crate::{Entry, Position, Restored};
 
 /// The log as the core sees it. Entries before the cached ones live in storage only.
@@ -15,10 +15,7 @@ pub(crate) struct Log {
     /// The first position of each run of equal terms above the base.
     runs: Vec<Position>,
     /// The newest entries. Invariant: consecutive, the back one at `last`; none that is not durable is missing.
-    cache: VecDeque<Entry>,
-    cache_bytes: usize,
-    /// Invariant: what it has is in the log, though not always in the cache.
-    at_hand: AtHand,
+    cache: Cache,
     last: u64,
     /// All up to here survives a crash. Invariant: `base.index <= durable <= last`.
     durable: u64,
@@ -28,28 +25,14 @@ pub(crate) struct Log {
     unwritten: u64,
 }
 
-/// Entries that came in or were handed out together lately: whoever else wants just these shares them.
-#[derive(Clone, Debug, Default)]
-struct AtHand(VecDeque<Arc<[Entry]>>);
-
-impl AtHand {
-    /// Enough for what is written and what is applied, and what comes in between.
-    const COUNT_MAX: usize = 4;
-}
-
-/// The log has all of it anyhow: two that differ here only are the same.
-impl Hash for AtHand {
-    fn hash<H: Hasher>(&self, _: &mut H) {}
-}
-
 impl Log {
     pub(crate) fn new(restored: Restored) -> Self {
+        let mut cache = Cache::default();
+        cache.push_run(restored.tail.into());
         Self {
             base: restored.base.position,
             runs: restored.terms,
-            cache_bytes: restored.tail.iter().map(Entry::bytes).sum(),
-            cache: restored.tail.into(),
-            at_hand: AtHand::default(),
+            cache,
             last: restored.last,
             durable: restored.last,
             writing: VecDeque::new(),
@@ -85,7 +68,7 @@ impl Log {
 
     /// The time of the newest entry, if it is cached.
     pub(crate) fn last_time(&self) -> u64 {
-        self.cache.back().map_or(0, |entry| entry.time)
+        self.cache.last().map_or(0, |entry| entry.time)
     }
 
     pub(crate) fn contains(&self, position: Position) -> bool {
@@ -116,22 +99,29 @@ impl Log {
     }
 
     pub(crate) fn append(&mut self, entry: Entry) {
-        let Position { index, term } = entry.position;
+        self.reach(entry.position);
+        self.cache.push(entry);
+    }
+
+    /// The same for consecutive entries that came together.
+    pub(crate) fn append_run(&mut self, run: Arc<[Entry]>) {
+        run.iter().for_each(|entry| self.reach(entry.position));
+        self.cache.push_run(run);
+    }
+
+    fn reach(&mut self, position: Position) {
+        let Position { index, term } = position;
         assert_eq!(
             index,
             self.last + 1,
             "entries are appended one after another"
         );
-        assert!(
-            term >= self.last().term,
-            "terms never go back along the log"
-        );
-        if term > self.last().term {
-            self.runs.push(entry.position);
+        let last_term = self.last().term;
+        assert!(term >= last_term, "terms never go back along the log");
+        if term > last_term {
+            self.runs.push(position);
         }
         self.last = index;
-        self.cache_bytes += entry.bytes();
-        self.cache.push_back(entry);
     }
 
     /// Forgets all entries from `index` on. What is being written of them no longer counts when it is flushed.
@@ -140,20 +130,13 @@ impl Log {
             index > self.base.index,
             "what a snapshot covers is never truncated"
         );
-        while self
-            .cache
-            .back()
-            .is_some_and(|entry| entry.position.index >= index)
-        {
-            self.cache_bytes -= self.cache.pop_back().map_or(0, |entry| entry.bytes());
-        }
+        self.cache.truncate(index);
         self.runs.retain(|run| run.index < index);
         self.end_at(index - 1);
     }
 
     fn end_at(&mut self, last: u64) {
         self.last = last;
-        self.at_hand = AtHand::default();
         self.durable = self.durable.min(last);
         self.unwritten = self.unwritten.min(last + 1);
         self.writing
@@ -166,18 +149,11 @@ impl Log {
         assert!(base.index >= self.base.index, "the base never goes back");
         if self.contains(base) {
             self.runs.retain(|run| run.index > base.index);
-            while self
-                .cache
-                .front()
-                .is_some_and(|entry| entry.position.index <= base.index)
-            {
-                self.evict();
-            }
+            self.cache.shrink(0, base.index);
             self.unwritten = self.unwritten.max(base.index + 1);
         } else {
             self.runs.clear();
-            self.cache.clear();
-            self.cache_bytes = 0;
+            self.cache = Cache::default();
             self.end_at(base.index);
             self.last = base.index;
             self.unwritten = base.index + 1;
@@ -213,31 +189,20 @@ impl Log {
 
     /// Drops the oldest cached entries beyond `bytes_max`, but none that is not both durable and committed.
     pub(crate) fn shrink(&mut self, bytes_max: usize, committed: u64) {
-        let settled = committed.min(self.durable);
-        let is_settled = |entry: &Entry| entry.position.index <= settled;
-        while self.cache_bytes > bytes_max && self.cache.front().is_some_and(is_settled) {
-            self.evict();
-        }
-    }
-
-    fn evict(&mut self) {
-        self.cache_bytes -= self.cache.pop_front().map_or(0, |entry| entry.bytes());
+        self.cache.shrink(bytes_max, committed.min(self.durable));
     }
 
     /// The index of the oldest cached entry; one past the last if there is none.
     pub(crate) fn cached_from(&self) -> u64 {
-        self.last + 1 - self.cache.len() as u64
+        let first = self.cache.first_index().unwrap_or(self.last + 1);
+        first.max(self.base.index + 1)
     }
 
     /// The bytes of those entries from `first` to `last` that are cached.
     pub(crate) fn cached_bytes(&self, first: u64, last: u64) -> usize {
-        let wanted = |entry: &&Entry| entry.position.index >= first;
-        let newest = self
-            .cache
-            .iter()
-            .rev()
-            .skip_while(|entry| entry.position.index > last);
-        newest.take_while(wanted).map(Entry::bytes).sum()
+        let entries = self.cache.from(first);
+        let wanted = entries.take_while(|entry| entry.position.index <= last);
+        wanted.map(Entry::bytes).sum()
     }
 
     /// The entries from `first` to `last`, at least one and then as many as fit `bytes_max`; `None` if the first
@@ -248,39 +213,7 @@ impl Log {
         last: u64,
         bytes_max: usize,
     ) -> Option<Arc<[Entry]>> {
-        let skip = first.checked_sub(self.cached_from())? as usize;
-        let is_it = |run: &&Arc<[Entry]>| {
-            run[0].position.index == first
-                && first + run.len() as u64 - 1 == last
-                && run.iter().map(Entry::bytes).sum::<usize>() <= bytes_max
-        };
-        if let Some(run) = self.at_hand.0.iter().find(is_it) {
-            return Some(run.clone());
-        }
-        let run = self.copied(skip, last, bytes_max);
-        self.keep_at_hand(run.clone());
-        Some(run)
-    }
-
-    /// All of `run` stands in the log now: the next who asks most likely wants it.
-    pub(crate) fn keep_at_hand(&mut self, run: Arc<[Entry]>) {
-        if !run.is_empty() {
-            self.at_hand.0.truncate(AtHand::COUNT_MAX - 1);
-            self.at_hand.0.push_front(run);
-        }
-    }
-
-    fn copied(&self, skip: usize, last: u64, bytes_max: usize) -> Arc<[Entry]> {
-        let from = skip.min(self.cache.len());
-        let first = self.cached_from() + from as u64;
-        let mut bytes = 0;
-        let fits = |entry: &&Entry| {
-            bytes += entry.bytes();
-            entry.position.index <= last && (bytes <= bytes_max || entry.position.index == first)
-        };
-        // Counted first: what is copied as a whole is copied fastest.
-        let count = self.cache.range(from..).take_while(fits).count();
-        self.cache.range(from..from + count).cloned().collect()
+        (first >= self.cached_from()).then(|| self.cache.get(first, last, bytes_max))
     }
 }
 

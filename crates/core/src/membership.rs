@@ -8,6 +8,7 @@
 //!
 //! Upholds rule 5: a membership counts from the moment it is in the log, and there is one change at a time.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -369,6 +370,12 @@ impl Own {
     pub(crate) fn append(&mut self, entry: Entry) {
         self.append_membership(&entry);
         self.log.append(entry);
+    }
+
+    pub(crate) fn append_run(&mut self, run: Arc<[Entry]>) {
+        let entries = run.iter();
+        entries.for_each(|entry| self.append_membership(entry));
+        self.log.append_run(run);
     }
 
     pub(crate) fn append_membership(&mut self, entry: &Entry) {

@@ -137,11 +137,20 @@ impl Pair {
     fn act(&mut self) {
         let (base, last) = (self.model.base, self.model.last());
         match self.random.below(10) {
-            0..4 => {
+            0..3 => {
                 let term = last.term.max(1) + self.random.below(8) / 7;
                 let entry = entry(last.index + 1, term, self.random.below(40) as usize);
                 self.log.append(entry.clone());
                 self.model.append(entry);
+            }
+            3 => {
+                let term = last.term.max(1);
+                let end = last.index + self.random.below(4);
+                let run = (last.index + 1..=end).map(|index| entry(index, term, 9));
+                let run: Vec<Entry> = run.collect();
+                run.iter()
+                    .for_each(|entry| self.model.append(entry.clone()));
+                self.log.append_run(run.into());
             }
             4 if last.index > base.index => {
                 let index = self.between(base.index + 1, last.index);
