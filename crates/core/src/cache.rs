@@ -91,11 +91,19 @@ impl Cache {
         self.from(first).take_while(fits).cloned().collect()
     }
 
-    /// The place of the last run that does not begin after `index`. Most look for the newest.
+    /// The place of the last run that does not begin after `index`. Most look for one of the newest.
     fn find(&self, index: u64) -> usize {
+        let newest = self.runs.len().saturating_sub(2);
         let is_before = |(first, _): &(u64, _)| *first <= index;
-        let count = match self.runs.back().is_some_and(is_before) {
-            true => self.runs.len(),
+        let count = match self.runs.get(newest).is_some_and(is_before) {
+            true => {
+                newest
+                    + self
+                        .runs
+                        .range(newest..)
+                        .take_while(|run| is_before(run))
+                        .count()
+            }
             false => self.runs.partition_point(is_before),
         };
         count.saturating_sub(1)

@@ -438,8 +438,11 @@ fn crc32c(payload: &[u8]) -> u32 {
 
 impl Entry {
     /// What a membership entry says; none for other entries, or if it can't be read.
+    #[inline]
     pub fn membership(&self) -> Option<Membership> {
-        let is_one = self.kind == EntryKind::Membership;
-        is_one.then(|| Membership::from_bytes(self.payload.clone()).ok())?
+        if self.kind != EntryKind::Membership {
+            return None;
+        }
+        Membership::from_bytes(self.payload.clone()).ok()
     }
 }

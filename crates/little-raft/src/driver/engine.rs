@@ -531,10 +531,14 @@ impl<M: StateMachine> Engine<M> {
             Some(_) => outputs.install.take().map(Box::new),
             None => None,
         };
-        std::mem::swap(&mut self.proposed, &mut outputs.proposed);
-        std::mem::swap(&mut self.confirmed, &mut outputs.reads);
+        if !outputs.reads.is_empty() {
+            std::mem::swap(&mut self.confirmed, &mut outputs.reads);
+        }
         // Positions before entries: who waits for an entry goes to the applier with it.
-        self.place_proposed(now);
+        if !outputs.proposed.is_empty() {
+            std::mem::swap(&mut self.proposed, &mut outputs.proposed);
+            self.place_proposed(now);
+        }
         if let Some(base) = install {
             self.install(*base);
         }
@@ -547,9 +551,6 @@ impl<M: StateMachine> Engine<M> {
     }
 
     fn place_proposed(&mut self, now: Now) {
-        if self.proposed.is_empty() {
-            return;
-        }
         let mut proposed = std::mem::take(&mut self.proposed);
         for (ticket, outcome) in proposed.drain(..) {
             match self.proposals.answered(ticket) {
@@ -614,10 +615,12 @@ impl<M: StateMachine> Engine<M> {
     }
 
     fn serve_confirmed(&mut self) {
-        for (ticket, outcome) in self.confirmed.drain(..) {
-            match outcome {
-                Ok(index) => self.reads.confirmed(ticket, index),
-                Err(_) => self.reads.refused(ticket),
+        if !self.confirmed.is_empty() {
+            for (ticket, outcome) in self.confirmed.drain(..) {
+                match outcome {
+                    Ok(index) => self.reads.confirmed(ticket, index),
+                    Err(_) => self.reads.refused(ticket),
+                }
             }
         }
         if !self.reads.is_any_confirmed() {

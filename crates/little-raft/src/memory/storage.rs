@@ -21,7 +21,8 @@ struct Disk {
     identity: Option<Identity>,
     hard_state: little_raft_core::HardState,
     base: Base,
-    entries: VecDeque<Entry>,
+    /// In the runs they were written in. Those at or below the base count no more.
+    runs: VecDeque<Arc<[Entry]>>,
     snapshots: Vec<(Base, Arc<[u8]>)>,
     full: bool,
     broken: bool,
@@ -111,37 +112,55 @@ impl Disk {
             self.begin_after(base);
         }
         if let Some(first) = write.entries.first() {
-            let keep = first.position.index - self.base.position.index - 1;
-            self.entries.truncate(keep as usize);
+            self.supersede(first.position.index);
+            self.runs.push_back(write.entries.clone());
         }
-        self.entries.extend(write.entries.iter().cloned());
+    }
+
+    /// Forgets the entries from `index` on.
+    fn supersede(&mut self, index: u64) {
+        while self.last().is_some_and(|last| last.index >= index) {
+            let run = self.runs.pop_back().expect("the last one is in it");
+            let kept = run.partition_point(|entry| entry.position.index < index);
+            if kept > 0 {
+                self.runs.push_back(run[..kept].into());
+            }
+        }
     }
 
     fn begin_after(&mut self, base: &Base) {
         let index = base.position.index;
-        let covered = index.saturating_sub(self.base.position.index) as usize;
-        let matches = covered > 0
-            && self
-                .entries
-                .get(covered - 1)
-                .is_some_and(|entry| entry.position == base.position);
-        if matches {
-            self.entries.drain(..covered);
+        let is_there = self.from(index).next().map(|entry| entry.position) == Some(base.position);
+        if is_there {
+            let covered = self.runs.partition_point(|run| end(run).index <= index);
+            self.runs.drain(..covered);
         } else if base.position != self.base.position {
-            self.entries.clear();
+            self.runs.clear();
         }
         self.base = base.clone();
     }
 
+    /// The entries from `first` on.
+    fn from(&self, first: u64) -> impl Iterator<Item = &Entry> {
+        let first = first.max(self.base.position.index + 1);
+        let skip = self.runs.partition_point(|run| end(run).index < first);
+        let entries = self.runs.range(skip..).flat_map(|run| run.iter());
+        entries.skip_while(move |entry| entry.position.index < first)
+    }
+
+    fn last(&self) -> Option<Position> {
+        self.runs.back().map(|run| end(run))
+    }
+
     fn memberships(&self) -> Vec<Entry> {
-        let entries = self.entries.iter();
+        let entries = self.from(0);
         let memberships = entries.filter(|entry| entry.kind == EntryKind::Membership);
         memberships.cloned().collect()
     }
 
     fn restored(&self, founding: &Founding) -> Restored {
         let mut terms: Vec<Position> = Vec::new();
-        for entry in &self.entries {
+        for entry in self.from(0) {
             if terms.last().map(|run| run.term) != Some(entry.position.term) {
                 terms.push(entry.position);
             }
@@ -153,32 +172,32 @@ impl Disk {
         }
         Restored {
             hard_state: self.hard_state,
-            last: self
-                .entries
-                .back()
-                .map_or(base.position.index, |entry| entry.position.index),
+            last: self.last().map_or(base.position.index, |last| last.index),
             base,
             terms,
             memberships: self.memberships(),
-            tail: self.entries.iter().cloned().collect(),
+            tail: self.from(0).cloned().collect(),
         }
     }
+}
+
+fn end(run: &[Entry]) -> Position {
+    run.last().expect("no run is empty").position
 }
 
 impl LogReader for MemoryStorage {
     fn entries(&self, first: u64, last: u64, bytes_max: usize) -> Result<Vec<Entry>, StorageError> {
         let disk = self.disk();
         let begin = disk.base.position.index + 1;
-        if first < begin || last >= begin + disk.entries.len() as u64 {
+        let end = disk.last().map_or(begin - 1, |last| last.index);
+        if first < begin || last > end {
             return Err(StorageError::fatal(format!(
-                "entries {first} to {last} are not in memory; it holds {begin} to {}",
-                begin + disk.entries.len() as u64 - 1
+                "entries {first} to {last} are not in memory; it holds {begin} to {end}"
             )));
         }
         let mut bytes = 0;
-        let wanted = disk
-            .entries
-            .range((first - begin) as usize..=(last - begin) as usize);
+        let wanted = disk.from(first);
+        let wanted = wanted.take_while(|entry| entry.position.index <= last);
         Ok(wanted
             .take_while(|entry| {
                 let first_one = bytes == 0;

@@ -115,7 +115,7 @@ impl<M: StateMachine> Core<M> {
         if std::mem::take(&mut self.now_is_old) {
             self.read_clock();
         }
-        for event in self.batch.drain(..) {
+        while let Some(event) = self.batch.pop_front() {
             // What is due is decided below, after the input before it.
             if !matches!(event, Event::Wake) {
                 self.engine.step(self.now, event);
