@@ -10,8 +10,8 @@ use crate::Entry;
 /// Consecutive entries.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cache {
-    /// Each with its first index. Invariant: none is empty, and each follows the one before.
-    runs: VecDeque<(u64, Arc<[Entry]>)>,
+    /// Invariant: none is empty, and each follows the one before.
+    runs: VecDeque<Arc<[Entry]>>,
     /// The run that ends with what was appended last; closed by the first who asks.
     open: Vec<Entry>,
     bytes: usize,
@@ -32,54 +32,51 @@ impl Cache {
 
     pub(crate) fn push_run(&mut self, run: Arc<[Entry]>) {
         self.close();
-        if let Some(first) = run.first() {
+        if !run.is_empty() {
             self.bytes += bytes(&run);
-            self.runs.push_back((first.position.index, run));
+            self.runs.push_back(run);
         }
     }
 
-    pub(crate) fn last(&self) -> Option<&Entry> {
-        let run = self.runs.back().map_or(&[][..], |(_, run)| run);
-        self.open.last().or(run.last())
+    pub(crate) fn first(&self) -> Option<&Entry> {
+        self.runs.front().map_or(&*self.open, |run| run).first()
     }
 
-    /// The index of the oldest entry.
-    pub(crate) fn first_index(&self) -> Option<u64> {
-        let open = self.open.first().map(|entry| entry.position.index);
-        self.runs.front().map(|(first, _)| *first).or(open)
+    pub(crate) fn last(&self) -> Option<&Entry> {
+        self.open.last().or_else(|| self.runs.back()?.last())
     }
 
     /// Forgets all entries from `index` on.
     pub(crate) fn truncate(&mut self, index: u64) {
         self.close();
         while self.last().is_some_and(|it| it.position.index >= index) {
-            let (first, run) = self.runs.pop_back().expect("the last one is in it");
+            let run = self.runs.pop_back().expect("the last one is in it");
             self.bytes -= bytes(&run);
-            self.push_run(run[..index.saturating_sub(first) as usize].into());
+            let count = run.partition_point(|entry| entry.position.index < index);
+            self.push_run(run[..count].into());
         }
     }
 
     /// Forgets the oldest runs while this is over `bytes_max`, but none that goes beyond `settled`.
     pub(crate) fn shrink(&mut self, bytes_max: usize, settled: u64) {
-        let ends = |(first, run): &(u64, Arc<[Entry]>)| first + run.len() as u64 <= settled + 1;
-        while self.bytes > bytes_max && self.runs.front().is_some_and(ends) {
-            self.bytes -= self.runs.pop_front().map_or(0, |(_, run)| bytes(&run));
+        let is_settled = |run: &Arc<[Entry]>| end(run) <= settled;
+        while self.bytes > bytes_max && self.runs.front().is_some_and(is_settled) {
+            self.bytes -= self.runs.pop_front().map_or(0, |run| bytes(&run));
         }
     }
 
     /// The entries from `first` on; all, if it begins after that.
     pub(crate) fn from(&self, first: u64) -> impl Iterator<Item = &Entry> {
         let runs = self.runs.range(self.find(first)..);
-        let entries = runs.flat_map(|(_, run)| run.iter()).chain(&self.open);
+        let entries = runs.flat_map(|run| run.iter()).chain(&self.open);
         entries.skip_while(move |entry| entry.position.index < first)
     }
 
     /// Those from `first`, at least one, up to `last` as far as they fit `bytes_max`.
     pub(crate) fn get(&mut self, first: u64, last: u64, bytes_max: usize) -> Arc<[Entry]> {
         self.close();
-        if let Some((begin, run)) = self.runs.get(self.find(first)) {
-            let is_it = (first, last + 1) == (*begin, begin + run.len() as u64);
-            if is_it && bytes(run) <= bytes_max {
+        if let Some(run) = self.runs.get(self.find(first)) {
+            if (begin(run), end(run)) == (first, last) && bytes(run) <= bytes_max {
                 return run.clone();
             }
         }
@@ -91,30 +88,30 @@ impl Cache {
         self.from(first).take_while(fits).cloned().collect()
     }
 
-    /// The place of the last run that does not begin after `index`. Most look for one of the newest.
+    /// The place of the run that `index` is in; the end, if none is. Most look for one of the newest two.
     fn find(&self, index: u64) -> usize {
+        let is_before = |run: &Arc<[Entry]>| end(run) < index;
         let newest = self.runs.len().saturating_sub(2);
-        let is_before = |(first, _): &(u64, _)| *first <= index;
-        let count = match self.runs.get(newest).is_some_and(is_before) {
-            true => {
-                newest
-                    + self
-                        .runs
-                        .range(newest..)
-                        .take_while(|run| is_before(run))
-                        .count()
-            }
-            false => self.runs.partition_point(is_before),
-        };
-        count.saturating_sub(1)
+        match self.runs.get(newest) {
+            Some(run) if is_before(run) => newest + 1,
+            Some(run) if begin(run) <= index => newest,
+            _ => self.runs.partition_point(is_before),
+        }
     }
 
     fn close(&mut self) {
-        if let Some(first) = self.open.first() {
-            let first = first.position.index;
-            self.runs.push_back((first, self.open.drain(..).collect()));
+        if !self.open.is_empty() {
+            self.runs.push_back(self.open.drain(..).collect());
         }
     }
+}
+
+fn begin(run: &[Entry]) -> u64 {
+    run[0].position.index
+}
+
+fn end(run: &[Entry]) -> u64 {
+    run[run.len() - 1].position.index
 }
 
 fn bytes(run: &[Entry]) -> usize {

@@ -194,8 +194,9 @@ impl Log {
 
     /// The index of the oldest cached entry; one past the last if there is none.
     pub(crate) fn cached_from(&self) -> u64 {
-        let first = self.cache.first_index().unwrap_or(self.last + 1);
-        first.max(self.base.index + 1)
+        let first = self.cache.first();
+        let first = first.map_or(self.last, |entry| entry.position.index - 1);
+        first.max(self.base.index) + 1
     }
 
     /// The bytes of those entries from `first` to `last` that are cached.

@@ -20,7 +20,11 @@ impl Membership {
     }
 
     /// The largest value that more than half of those who vote by this role have reached.
-    fn half(&self, role: fn(&Member) -> Option<Role>, value: impl Fn(ReplicaId) -> u64) -> u64 {
+    fn half(
+        &self,
+        role: impl Fn(&Member) -> Option<Role>,
+        value: impl Fn(ReplicaId) -> u64,
+    ) -> u64 {
         let voters = self.members.iter();
         let voters = voters.filter(|it| role(it) == Some(Role::Voter));
         let (mut few, mut many) = ([0; FEW], Vec::new());
