@@ -145,7 +145,7 @@ impl<M: StateMachine> Replica<M> {
             Part::Store => {
                 if let Some(work) = self.to_store.pop_front() {
                     let input = self.store.run(work);
-                    self.give(Event::Core(input));
+                    self.give(Event::Core(Box::new(input)));
                 }
             }
             Part::Applier => self.run_applier()?,
@@ -212,7 +212,7 @@ impl<M: StateMachine> Replica<M> {
                 done: end == stream.len(),
             };
             let input = Input::SendPiece { to: *to, piece };
-            self.inbox.push_back(Event::Core(input));
+            self.inbox.push_back(Event::Core(Box::new(input)));
         }
     }
 
@@ -222,7 +222,7 @@ impl<M: StateMachine> Replica<M> {
         self.is_full = outcome.retry;
         let inputs: Vec<Input> = outcome.inputs().collect();
         for input in inputs {
-            self.give(Event::Core(input));
+            self.give(Event::Core(Box::new(input)));
         }
         if random.chance(50) {
             self.log.idle().map_err(|error| error.to_string())?;
@@ -239,7 +239,7 @@ impl<M: StateMachine> Replica<M> {
             self.give(Event::Applied(applied));
         }
         if let Some(SendSnapshot { to, transfer, .. }) = done.view_failed {
-            self.give(Event::Core(Input::SendFailed { to, transfer }));
+            self.give(Event::Core(Box::new(Input::SendFailed { to, transfer })));
         }
         match done.job.map(|job| *job) {
             None => {}

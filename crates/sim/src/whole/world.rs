@@ -147,7 +147,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             }
             Due::Arrive(message) => {
                 let message = carried(&message);
-                self.give(message.to.0, Event::Core(Input::Message(message)));
+                self.give(message.to.0, Event::Core(Box::new(Input::Message(message))));
             }
             Due::Ask => self.ask(),
             Due::Trouble => self.trouble(),
@@ -466,7 +466,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
                 let after = self.random.below(10);
                 self.seats[&id].disk.fail_after(after, Failure::Error);
             }
-            Trouble::Transfer => self.give(id, Event::Core(Input::Transfer { to: None })),
+            Trouble::Transfer => self.give(id, Event::Core(Box::new(Input::Transfer { to: None }))),
             Trouble::Members => self.change_members(id),
             Trouble::Loss => {}
         }
