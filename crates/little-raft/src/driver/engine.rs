@@ -406,10 +406,8 @@ impl<M: StateMachine> Engine<M> {
         self.reads.ask(ticket, again, deadline, task);
     }
 
-    /// Asks the core about what is parked, once a leader is known. Comes before [`effects`](Self::effects), for whoever
-    /// must know the membership before its messages go out.
-    #[inline]
-    pub fn ask_again(&mut self, now: Now) {
+    /// Asks the core about what is parked, once a leader is known.
+    fn ask_again(&mut self, now: Now) {
         let leader = self.raft.leader();
         if leader != self.leader {
             self.leader = leader;

@@ -133,9 +133,9 @@ impl<M: StateMachine> Core<M> {
 
     /// Does what the engine asks for, or hands it to whom it concerns. What is done at once goes back into the batch.
     pub(super) fn hand_on(&mut self, shell: &Arc<Shell<M>>) -> Result<(), StopReason> {
-        self.engine.ask_again(self.now);
-        self.introduce();
         self.remember()?;
+        // Who is new is known before anything is sent there.
+        self.introduce();
         let effects = self.engine.effects_so_far();
         if let Some(cluster) = &mut self.cluster {
             for message in effects.messages.drain(..) {
