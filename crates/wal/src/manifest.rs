@@ -105,12 +105,20 @@ impl Manifest {
             self.listed
         );
         self.generation += 1;
-        let offset = (self.generation % 2) * SLOT_BYTES as u64;
-        self.file
-            .write_at(&slot(self.incarnation, self.generation, listed), offset)?;
-        self.file.sync_data()?;
         self.listed = listed;
-        Ok(())
+        self.write()
+    }
+
+    /// Writes what was loaded again, and flushes it: a killed process can have left it in the machine's memory alone.
+    pub(crate) fn vouch_again(&self) -> io::Result<()> {
+        self.write()
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let offset = (self.generation % 2) * SLOT_BYTES as u64;
+        let slot = slot(self.incarnation, self.generation, self.listed);
+        self.file.write_at(&slot, offset)?;
+        self.file.sync_data()
     }
 }
 

@@ -98,7 +98,8 @@ pub struct Newest {
 }
 
 impl SnapshotStore {
-    /// Opens the store in `dir`, or makes it; removes what unfinished writers left.
+    /// Opens the store in `dir`, or makes it; removes what unfinished writers left, and makes the names of the finished
+    /// ones durable, which a killed process may not have done.
     ///
     /// # Errors
     /// Whatever the disk says.
@@ -110,6 +111,7 @@ impl SnapshotStore {
                 disk.remove(&dir.join(name)).map_err(failed)?;
             }
         }
+        disk.sync_dir(dir).map_err(failed)?;
         Ok(Self {
             disk,
             dir: dir.to_path_buf(),

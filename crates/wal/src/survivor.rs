@@ -179,6 +179,7 @@ impl Survivor {
             listed,
             &self.options,
         )?;
+        self.wal.vouch_for_manifest()?;
         match self.unvouched.take() {
             Some((segment, range)) => {
                 vouch_again(&segment, range).map_err(|error| OpenError::io(&segment.path, error))

@@ -135,6 +135,9 @@ impl Wal {
         let manifest = Manifest::load(&*disk, dir, identity.incarnation)?;
         let found = recover(&*disk, dir, identity.incarnation, manifest.listed())?;
         let recycled = tidy(&*disk, dir, &identity, manifest.listed(), &options)?;
+        manifest
+            .vouch_again()
+            .map_err(|error| OpenError::io(manifest.path(), error))?;
         if let Some(range) = found.unvouched.clone() {
             vouch_again(&found.active, range)
                 .map_err(|error| OpenError::io(&found.active.path, error))?;
@@ -221,6 +224,13 @@ impl Wal {
     /// The segments that must exist.
     pub(crate) fn listed(&self) -> Listed {
         self.shared.upkeep().manifest.listed()
+    }
+
+    /// The manifest is durable as it was read.
+    pub(crate) fn vouch_for_manifest(&self) -> Result<(), OpenError> {
+        let manifest = &self.shared.upkeep().manifest;
+        let vouched = manifest.vouch_again();
+        vouched.map_err(|error| OpenError::io(manifest.path(), error))
     }
 
     pub(crate) fn restored(&self) -> Result<BTreeMap<u64, Restored>, OpenError> {

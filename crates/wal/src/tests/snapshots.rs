@@ -159,3 +159,21 @@ fn p43_a_log_without_its_snapshot_says_so() {
         .expect_err("one is needed");
     assert!(error.to_string().contains("9@2"), "{error}");
 }
+
+/// A name that a killed process left in the machine's memory is believed by the next start, which must make it durable.
+#[test]
+fn p46_a_snapshot_that_a_start_has_seen_survives_a_power_cut() {
+    for failing in 0..8 {
+        let disk = Arc::new(TestDisk::default());
+        let first = store(&disk);
+        save(&first, 10, &short(10)).expect("saves");
+        disk.take_ops();
+        disk.fail_op(failing, std::io::ErrorKind::Other);
+        let saved = save(&first, 20, &short(20));
+        disk.take_ops();
+        disk.fail_op(usize::MAX / 2, std::io::ErrorKind::Other);
+        let seen = store(&disk).list().expect("lists");
+        let kept = store(&disk.after_power_cut()).list().expect("lists");
+        assert_eq!(kept, seen, "operation {failing} failed: {saved:?}");
+    }
+}
