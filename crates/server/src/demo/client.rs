@@ -41,6 +41,20 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// What a failure says of the write that it answers.
+    pub fn of_failed(status: &Status) -> Self {
+        if is_definite(status) {
+            Self::Refused
+        } else if never_connected(status) {
+            Self::Unsent
+        } else {
+            let timed_out = status.code() == Code::DeadlineExceeded;
+            Self::Unknown { timed_out }
+        }
+    }
+}
+
 impl Client {
     /// Nothing is sent yet. Needs a tokio runtime around it.
     ///
@@ -55,6 +69,11 @@ impl Client {
         }
     }
 
+    /// For calls that this has no method for.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// Writes one key, once.
     pub async fn put(&self, key: &str, value: &str, timeout: Duration) -> Outcome {
         let request = PutRequest {
@@ -67,11 +86,7 @@ impl Client {
             Ok(response) => Outcome::Acknowledged {
                 revision: response.header.map_or(0, |header| header.revision),
             },
-            Err(status) if is_definite(&status) => Outcome::Refused,
-            Err(status) if never_connected(&status) => Outcome::Unsent,
-            Err(status) => Outcome::Unknown {
-                timed_out: status.code() == Code::DeadlineExceeded,
-            },
+            Err(status) => Outcome::of_failed(&status),
         }
     }
 
@@ -161,7 +176,11 @@ fn never_connected(status: &Status) -> bool {
     false
 }
 
-pub(super) async fn timed<T>(
+/// The answer to a call, which must come in time.
+///
+/// # Errors
+/// What is answered instead, or that nothing was.
+pub async fn timed<T>(
     timeout: Duration,
     call: impl Future<Output = Result<tonic::Response<T>, Status>>,
 ) -> Result<T, Status> {
