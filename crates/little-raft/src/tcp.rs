@@ -17,6 +17,8 @@ pub struct TcpCluster {
     tcp: Option<Tcp>,
     hello: Hello,
     peers: BTreeMap<ReplicaId, String>,
+    /// Where its peers reach this replica; empty as long as it does not know to be a member.
+    own_address: String,
     max_message_bytes: usize,
 }
 
@@ -43,6 +45,7 @@ impl TcpCluster {
                 boot: identity.boot,
             },
             peers,
+            own_address: address_of(identity.replica, &identity.founders),
             max_message_bytes,
         })
     }
@@ -65,6 +68,7 @@ impl Cluster for TcpCluster {
         let listener = self.listener.take();
         let listener = listener.ok_or_else(|| io::Error::other("it was started already"))?;
         let handler = Arc::new(Incoming { inbox });
+        let listener = listener.reached_at(&self.own_address);
         self.tcp = Some(listener.start(self.hello, self.peers.clone(), handler)?);
         Ok(())
     }
@@ -76,6 +80,10 @@ impl Cluster for TcpCluster {
     }
 
     fn members_changed(&mut self, members: &[Member]) {
+        self.own_address = address_of(self.hello.replica, members);
+        if let Some(tcp) = &self.tcp {
+            tcp.set_own_address(&self.own_address);
+        }
         for member in members {
             let (id, address) = (member.id, &member.address);
             if self.peers.get(&id) == Some(address) {
@@ -101,6 +109,11 @@ impl Drop for TcpCluster {
             tcp.stop();
         }
     }
+}
+
+fn address_of(id: ReplicaId, members: &[Member]) -> String {
+    let member = members.iter().find(|member| member.id == id);
+    member.map_or_else(String::new, |member| member.address.clone())
 }
 
 struct Incoming {

@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, 
 
 use crate::hello::{Answer, Greeting, HEAD_BYTES, answer_head, open};
 use crate::lane::Lane;
-use crate::shared::Shared;
+use crate::shared::{Shared, lock};
 use crate::{Reason, Refusal, Side};
 
 /// Why there is no connection.
@@ -33,19 +33,34 @@ impl From<io::Error> for DialError {
 
 /// A connection to the lane's peer, ready for frames; its socket never blocks.
 pub(crate) fn dial(lane: &Lane, shared: &Shared) -> Result<TcpStream, DialError> {
-    let address = lane.dialing();
+    first_of(lane.dialing(), |address| {
+        dial_address(lane, shared, &address).map_err(|error| match error {
+            DialError::Refused(refusal) => DialError::Refused(Refusal { address, ..refusal }),
+            DialError::Unreachable => DialError::Unreachable,
+        })
+    })
+}
+
+fn dial_address(lane: &Lane, shared: &Shared, address: &str) -> Result<TcpStream, DialError> {
+    first_of(resolve(lane, address)?, |target| {
+        dial_one(lane, shared, target)
+    })
+}
+
+/// The first that can be reached; otherwise why the first that spoke refused.
+fn first_of<T>(
+    targets: Vec<T>,
+    dial: impl Fn(T) -> Result<TcpStream, DialError>,
+) -> Result<TcpStream, DialError> {
     let mut error = DialError::Unreachable;
-    for target in resolve(lane, &address)? {
-        match dial_one(lane, shared, target) {
+    for target in targets {
+        match dial(target) {
             Ok(stream) => return Ok(stream),
             Err(other) if matches!(error, DialError::Unreachable) => error = other,
             Err(_) => {}
         }
     }
-    Err(match error {
-        DialError::Refused(refusal) => DialError::Refused(Refusal { address, ..refusal }),
-        other => other,
-    })
+    Err(error)
 }
 
 fn dial_one(lane: &Lane, shared: &Shared, target: SocketAddr) -> Result<TcpStream, DialError> {
@@ -132,6 +147,7 @@ fn shake_hands(lane: &Lane, shared: &Shared, stream: &TcpStream) -> Result<(), H
         who: shared.me,
         wanted: lane.peer,
         stream: lane.stream,
+        address: lock(&shared.own_address).clone(),
     };
     let mut stream_ref = stream;
     // A fresh socket's buffer takes these few bytes.

@@ -11,12 +11,11 @@ use std::thread::{self, JoinHandle};
 use little_raft_core::message::{Body, Class};
 use little_raft_core::{Message, ReplicaId};
 
-use crate::hello::Stream;
 use crate::inbound::{self, Inbound};
 use crate::lane::{Frame, Lane};
-use crate::shared::{Peer, Shared, lock};
+use crate::shared::{Shared, lock};
 use crate::wake::Waker;
-use crate::{BindError, Counts, Handler, Hello, Options, frame, writer};
+use crate::{BindError, Counts, Handler, Hello, Options, frame};
 
 /// An address that is ours, where nobody is heard yet: peers that dial it wait until [`Listener::start`].
 #[derive(Debug)]
@@ -24,9 +23,20 @@ pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     options: Options,
+    own_address: String,
 }
 
 impl Listener {
+    /// As [`Tcp::set_own_address`], before the first peer is dialed.
+    #[must_use]
+    pub fn reached_at(self, own_address: &str) -> Self {
+        let own_address = own_address.into();
+        Self {
+            own_address,
+            ..self
+        }
+    }
+
     /// Where it listens; with the port that the system chose, if 0 was asked for.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
@@ -51,6 +61,8 @@ impl Listener {
             options: self.options,
             handler,
             peers: RwLock::default(),
+            guests: Mutex::default(),
+            own_address: self.own_address.into(),
             inbound: Inbound::default(),
             acceptor: Waker::new()?,
             stopping: false.into(),
@@ -106,6 +118,7 @@ impl Tcp {
                 socket,
                 address: local,
                 options,
+                own_address: String::new(),
             }),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(BindError::InUse {
                 address: address.into(),
@@ -152,42 +165,18 @@ impl Tcp {
     /// # Errors
     /// When the system has no threads or descriptors left; the peer is then as unknown as before.
     pub fn set_peer(&self, id: ReplicaId, address: &str) -> io::Result<()> {
-        let shared = &self.endpoint.shared;
-        if id == shared.me.replica || shared.is_stopping() {
-            return Ok(());
-        }
-        let mut peers = shared.peers.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(peer) = peers.get(&id) {
-            peer.each(|lane| lane.set_address(address));
-            return Ok(());
-        }
-        let peer = Peer {
-            messages: self.open(id, Stream::Messages, address)?,
-            snapshots: self.open(id, Stream::Snapshots, address)?,
-        };
-        for lane in peer.lanes().map(Arc::clone) {
-            let spawned = self.spawn("little-raft-write", {
-                let lane = Arc::clone(&lane);
-                move |shared| writer::run(&lane, shared)
-            });
-            if let Err(error) = spawned {
-                peer.each(Lane::stop);
-                return Err(error);
-            }
-        }
-        peers.insert(id, peer);
-        Ok(())
+        self.endpoint.shared.set_member(id, address)
     }
 
     /// Forgets a peer: its connections are closed, and it is refused from now on.
     pub fn remove_peer(&self, id: ReplicaId) {
-        let shared = &self.endpoint.shared;
-        let mut peers = shared.peers.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(peer) = peers.remove(&id) {
-            peer.each(Lane::stop);
-        }
-        drop(peers);
-        shared.inbound.close_peer(id);
+        self.endpoint.shared.remove_peer(id);
+    }
+
+    /// Where this replica's peers reach it, as long as it is a member: those that don't know it yet are told when they
+    /// are dialed. Empty if it is none.
+    pub fn set_own_address(&self, address: &str) {
+        address.clone_into(&mut lock(&self.endpoint.shared.own_address));
     }
 
     /// What went wrong so far, counted.
@@ -205,24 +194,6 @@ impl Tcp {
     /// not be called with a lock held that the handler takes. A second call does nothing.
     pub fn stop(&self) {
         self.endpoint.stop();
-    }
-
-    fn open(&self, id: ReplicaId, stream: Stream, address: &str) -> io::Result<Arc<Lane>> {
-        let queue = self.endpoint.shared.options.max_queue_bytes;
-        Lane::new(id, stream, address.into(), queue).map(Arc::new)
-    }
-
-    fn spawn(
-        &self,
-        name: &str,
-        body: impl FnOnce(&Arc<Shared>) + Send + 'static,
-    ) -> io::Result<()> {
-        let shared = Arc::clone(&self.endpoint.shared);
-        let thread = thread::Builder::new()
-            .name(name.into())
-            .spawn(move || body(&shared))?;
-        lock(&self.endpoint.shared.threads).push(thread);
-        Ok(())
     }
 }
 

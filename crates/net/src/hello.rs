@@ -15,6 +15,9 @@ pub(crate) const HEAD_BYTES: usize = 8;
 /// The most that may follow the head.
 pub(crate) const BODY_BYTES_MAX: usize = 1024;
 const TEXT_BYTES_MAX: usize = 512;
+/// A greeting without the dialer's address.
+const GREETING_BYTES: usize = 41;
+const ADDRESS_BYTES_MAX: usize = 512;
 
 /// Who this replica is, for the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +40,13 @@ pub(crate) enum Stream {
 }
 
 /// The dialer's half.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Greeting {
     pub who: Hello,
     pub wanted: ReplicaId,
     pub stream: Stream,
+    /// Where its peers reach the dialer; empty unless it is a member, as far as it knows itself.
+    pub address: String,
 }
 
 /// The acceptor's half.
@@ -65,6 +70,7 @@ impl Greeting {
             who,
             wanted,
             stream: Stream::Messages,
+            address: String::new(),
         }
     }
 
@@ -77,11 +83,14 @@ impl Greeting {
         put_hello(&mut body, &self.who);
         body.put_u64_le(self.wanted.0);
         body.put_u8(self.stream as u8);
+        if self.address.len() <= ADDRESS_BYTES_MAX {
+            body.extend_from_slice(self.address.as_bytes());
+        }
         sealed(GREETING, WIRE_VERSION, &body)
     }
 
     pub(crate) fn decode(mut body: Bytes) -> Result<Self, Reason> {
-        if body.len() != 41 {
+        if body.len() < GREETING_BYTES || body.len() > GREETING_BYTES + ADDRESS_BYTES_MAX {
             return Err(Reason::Foreign);
         }
         let (who, wanted) = (take_hello(&mut body), ReplicaId(body.get_u64_le()));
@@ -90,10 +99,12 @@ impl Greeting {
             1 => Stream::Snapshots,
             _ => return Err(Reason::Foreign),
         };
+        let address = String::from_utf8(body.to_vec()).map_err(|_| Reason::Foreign)?;
         Ok(Self {
             who,
             wanted,
             stream,
+            address,
         })
     }
 

@@ -37,6 +37,8 @@ pub(crate) struct Lane {
 #[derive(Debug)]
 struct State {
     address: String,
+    /// Where the peer itself says it is, if that is elsewhere: its address may have changed without our knowledge.
+    heard: Option<String>,
     /// The connection, from its handshake until it breaks.
     link: Option<Arc<TcpStream>>,
     /// The write side is the writer thread's. Invariant: true unless there is a link and nothing waits.
@@ -77,6 +79,7 @@ impl Lane {
             max_queue_bytes,
             state: Mutex::new(State {
                 address,
+                heard: None,
                 link: None,
                 busy: true,
                 queue: VecDeque::new(),
@@ -167,14 +170,23 @@ impl Lane {
         }
     }
 
+    /// The peer says that it is reached there.
+    pub(crate) fn hear(&self, address: &str) {
+        let mut state = self.state();
+        let elsewhere = !address.is_empty() && state.address != address;
+        state.heard = elsewhere.then(|| address.to_owned());
+    }
+
     // What follows is for the writer thread.
 
-    /// The address to dial now; changes from before are thereby heeded.
-    pub(crate) fn dialing(&self) -> String {
+    /// The addresses to dial now, the likeliest first; changes from before are thereby heeded.
+    pub(crate) fn dialing(&self) -> Vec<String> {
         let mut state = self.state();
         state.orders.redial = false;
         state.orders.broken = false;
-        state.address.clone()
+        let mut addresses = vec![state.address.clone()];
+        addresses.extend(state.heard.clone());
+        addresses
     }
 
     pub(crate) fn is_idle(&self) -> bool {

@@ -22,10 +22,14 @@ mod dial;
 mod endpoint;
 mod error;
 mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hello;
 mod inbound;
 mod lane;
 mod options;
+mod peers;
 mod reader;
 mod shared;
 mod wake;

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use crate::{Reason, Refusal, Side};
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Reads until the connection ends, is closed from here, or breaks the protocol.
-pub(crate) fn run(number: u64, stream: &TcpStream, shared: &Shared) {
+pub(crate) fn run(number: u64, stream: &TcpStream, shared: &Arc<Shared>) {
     let _tidy = Tidy { number, shared };
     match shake_hands(stream, shared) {
         Ok(greeting) if greeting.is_question() => {
@@ -29,6 +30,7 @@ pub(crate) fn run(number: u64, stream: &TcpStream, shared: &Shared) {
                 return;
             }
             if let Some(ways) = shared.peer(peer) {
+                ways.each(|lane| lane.hear(&greeting.address));
                 ways.messages.hurry();
             }
             if let End::Fault(reason) = read_frames(stream, shared, peer) {
@@ -94,7 +96,10 @@ fn is_between(message: &Message, peer: ReplicaId, shared: &Shared) -> bool {
     message.cluster == me.cluster && message.from == peer && message.to == me.replica
 }
 
-fn shake_hands(stream: &TcpStream, shared: &Shared) -> Result<Greeting, (Option<ReplicaId>, End)> {
+fn shake_hands(
+    stream: &TcpStream,
+    shared: &Arc<Shared>,
+) -> Result<Greeting, (Option<ReplicaId>, End)> {
     let greeting = read_greeting(stream, shared).map_err(|end| (None, end))?;
     let is_member = |id| shared.peer(id).is_some();
     if greeting.is_question() {
@@ -102,8 +107,15 @@ fn shake_hands(stream: &TcpStream, shared: &Shared) -> Result<Greeting, (Option<
     }
     match greeting.objection(&shared.me, is_member) {
         None => Ok(greeting),
+        Some(Reason::NotMember { .. }) if is_guest(&greeting, shared) => Ok(greeting),
         Some(reason) => Err((Some(greeting.who.replica), End::Fault(reason))),
     }
+}
+
+/// Who says where it is reached says that it is a member.
+fn is_guest(greeting: &Greeting, shared: &Arc<Shared>) -> bool {
+    let (id, address) = (greeting.who.replica, &greeting.address);
+    !address.is_empty() && shared.set_guest(id, address).is_ok()
 }
 
 fn read_greeting(stream: &TcpStream, shared: &Shared) -> Result<Greeting, End> {

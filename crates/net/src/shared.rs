@@ -1,6 +1,6 @@
 //! What all threads of an endpoint share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -47,6 +47,10 @@ pub(crate) struct Shared {
     pub options: Options,
     pub handler: Arc<dyn Handler>,
     pub peers: RwLock<BTreeMap<ReplicaId, Peer>>,
+    /// Those of the peers that only said themselves that they are members, in the order in which they came.
+    pub guests: Mutex<VecDeque<ReplicaId>>,
+    /// Where this replica is reached; empty unless it knows to be a member.
+    pub own_address: Mutex<String>,
     pub inbound: Inbound,
     pub acceptor: Waker,
     pub stopping: AtomicBool,

@@ -151,6 +151,32 @@ fn a_member_is_added_catches_up_and_is_removed() {
     assert_eq!(done(&again.client_url, &["get", "key7"]), "key7\nx\n");
 }
 
+/// What it would have to know about the leader only the leader can tell it.
+#[test]
+fn a_member_that_was_away_follows_a_leader_that_was_added_meanwhile() {
+    let mut three = Server::three();
+    let all = endpoints(&three[..2].iter().collect::<Vec<_>>());
+    soon(&all, &["put", "key", "x"]);
+    until("all are known", || {
+        members(&all).iter().all(|row| row[4].starts_with("http"))
+    });
+    three[2].kill();
+    let peer = format!("http://127.0.0.1:{}", free_port());
+    done(&all, &["member", "add", "four", "--peer-urls", &peer]);
+    let cluster = three[0].flag("--initial-cluster");
+    let four = Server::joining("four", &peer, &cluster, &[]);
+    until("it votes", || is_voter(&all, &peer));
+    let id = row(&all, &peer).expect("it is listed").swap_remove(0);
+    until("it leads", || {
+        ctl(&all, &["move-leader", &id]);
+        leader(&all).as_ref() == Some(&id)
+    });
+    done(&four.client_url, &["put", "key", "y"]);
+    three[2].restart();
+    assert_eq!(soon(&three[2].client_url, &["get", "key"]), "key\ny\n");
+    assert_eq!(leader(&all).as_ref(), Some(&id));
+}
+
 #[test]
 fn a_founder_that_lost_its_disk_is_replaced_under_its_address() {
     let mut three = Server::three();

@@ -135,6 +135,12 @@ pub struct End {
     _bound: Bound,
 }
 
+/// One that knows to be a member, and where it is reached.
+pub fn start_member(listener: Listener, hello: Hello, peers: BTreeMap<ReplicaId, String>) -> End {
+    let own_address = address(&listener);
+    start(listener.reached_at(&own_address), hello, peers)
+}
+
 pub fn start(listener: Listener, hello: Hello, peers: BTreeMap<ReplicaId, String>) -> End {
     let ear = Arc::new(Ear::default());
     let address = address(&listener);
