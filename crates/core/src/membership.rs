@@ -19,7 +19,7 @@ use crate::raft::Own;
 use crate::replication::Leading;
 use crate::{
     Change, ChangeError, Codec, Entry, EntryKind, Event, Member, Membership, Position, ReplicaId,
-    Role,
+    Role, Timing,
 };
 
 impl Membership {
@@ -390,7 +390,9 @@ impl Own {
     pub(crate) fn meet(&mut self, membership: &Membership) {
         self.mail.know(membership);
         let is_news = membership.timing != self.members.newest().timing;
-        if let Some(timing) = membership.timing.filter(|_| is_news) {
+        // Nonsense is never appended by a correct leader; it may still be heard.
+        let usable = |timing: &Timing| is_news && timing.check().is_ok();
+        if let Some(timing) = membership.timing.filter(usable) {
             self.config.timing = timing;
         }
     }

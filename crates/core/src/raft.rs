@@ -132,7 +132,8 @@ impl Raft {
         };
         let founded = own.members.newest().clone();
         own.mail.know(&founded);
-        own.config.timing = founded.timing.unwrap_or(own.config.timing);
+        let usable = founded.timing.filter(|timing| timing.check().is_ok());
+        own.config.timing = usable.unwrap_or(own.config.timing);
         for entry in memberships {
             own.append_membership(&entry);
         }

@@ -116,7 +116,8 @@ impl Own {
     pub(crate) fn piece_arrived(&mut self, from: ReplicaId, piece: Snapshot) {
         if piece.base.position.index <= self.hard.committed {
             self.piece_done(from, piece.transfer, SnapshotOutcome::Installed);
-        } else if piece.base.position.index < 1 << 62 {
+        } else if piece.base.position.index < 1 << 62 && piece.base.position.term <= self.hard.term
+        {
             self.out.pieces.push(ReceivedPiece { from, piece });
         }
     }

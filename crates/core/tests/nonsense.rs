@@ -1,13 +1,16 @@
 //! What no correct replica says: it panics nowhere (rule 11), and what can be seen to be wrong changes nothing.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use little_raft_core::message::{
     Append, AppendOutcome, AppendReply, Ballot, Body, Forward, ForwardReply, Read, ReadReply,
     Snapshot, SnapshotOutcome, SnapshotReply, Stamp, Vote, VoteReply,
 };
 use little_raft_core::{
-    Apply, Base, Config, Entry, EntryKind, Fetch, Identity, Input, Member, Membership, Message,
-    Now, PieceOutcome, Position, Proposal, Raft, Refusal, ReplicaId, Restored, State,
+    Apply, Base, Codec, Config, Entry, EntryKind, Fetch, Identity, Input, Member, Membership,
+    Message, Now, PieceOutcome, Position, Proposal, Raft, Refusal, ReplicaId, Restored, State,
+    Timing,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -216,11 +219,11 @@ fn an_acknowledgement_beyond_the_log_counts_for_nothing() {
 #[test]
 fn a_snapshot_of_what_cannot_be_is_not_stored() {
     let mut one = One::following();
-    let piece = |index| {
+    let piece = |index, term| {
         Body::Snapshot(Snapshot {
             transfer: 1,
             base: Base {
-                position: Position::new(index, 5),
+                position: Position::new(index, term),
                 ..Base::default()
             },
             offset: 0,
@@ -228,13 +231,34 @@ fn a_snapshot_of_what_cannot_be_is_not_stored() {
             done: true,
         })
     };
-    let answers = |one: &mut One, index| {
+    let answers = |one: &mut One, index, term| {
         one.sent.clear();
-        one.hear(2, 5, piece(index));
+        one.hear(2, 5, piece(index, term));
         one.sent.len()
     };
-    assert_eq!(answers(&mut one, u64::MAX), 0);
-    assert_eq!(answers(&mut one, 10), 1, "a plausible one is looked at");
+    assert_eq!(answers(&mut one, u64::MAX, 5), 0);
+    assert_eq!(answers(&mut one, 10, 6), 0, "of a term after its sender's");
+    assert_eq!(answers(&mut one, 10, 5), 1, "a plausible one is looked at");
+}
+
+#[test]
+fn a_timing_that_cannot_work_is_not_taken_over() {
+    let mut one = One::following();
+    let mut membership = Membership::founders((1..=3).map(|id| Member::voter(id, "")));
+    membership.version = 1;
+    membership.timing = Some(Timing {
+        heartbeat: Duration::from_nanos(u64::MAX),
+        election: Duration::from_nanos(u64::MAX),
+    });
+    let payload = membership.to_bytes();
+    let entry = Entry {
+        kind: EntryKind::Membership,
+        payload,
+        ..entry(4, 5)
+    };
+    one.hear(2, 5, append(Position::new(3, 5), vec![entry]));
+    assert_eq!(one.raft.last(), Position::new(4, 5));
+    assert!(one.raft.deadline() < 10 * SECOND);
 }
 
 /// Numbers as they occur, a little off, and the ends.

@@ -96,6 +96,15 @@ impl Group {
                 .all(|entry| expected.next() == Some(entry.position.index))
     }
 
+    /// Whether they do so once this base is taken over.
+    pub(crate) fn takes_after(&self, base: Option<&Base>, entries: &[Entry]) -> bool {
+        let mut draft = self.draft();
+        if let Some(base) = base {
+            draft.rebase(base);
+        }
+        draft.takes(entries)
+    }
+
     /// The state without the places of entries, to try writes on.
     pub(crate) fn draft(&self) -> Self {
         Self {

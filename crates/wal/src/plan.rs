@@ -160,6 +160,14 @@ impl Plan {
             || group.term_at(position.index) == Some(position.term)
     }
 
+    fn follows(write: &Write, group: Option<&Group>) -> bool {
+        let (base, entries) = (write.base.as_ref(), &write.entries);
+        match group {
+            Some(group) => group.takes_after(base, entries),
+            None => Group::default().takes_after(base, entries),
+        }
+    }
+
     /// Whether anything of it is left to be written to the log.
     pub(crate) fn is_due(&self, wal: &Wal) -> bool {
         wal.with_groups(|groups| {
@@ -181,6 +189,14 @@ impl Plan {
             let due = writes.filter(|(id, write)| !Self::is_in(write, groups.get(id)));
             due.map(|(id, write)| (*id, write)).collect()
         });
+        let lost = wal.with_groups(|groups| {
+            let mut due = due.iter();
+            due.any(|(id, write)| !Self::follows(write, groups.get(id)))
+        });
+        if lost {
+            let what = "the log has lost what the entries of the recovery follow";
+            return Err(Damage::new(wal.dir().join(NAME), 0, what).into());
+        }
         wal.append(&due).map_err(refused)?;
         Ok(())
     }

@@ -85,6 +85,7 @@ pub(crate) fn recover(
         }
         None => unreachable!("a list names at least one segment"),
     };
+    let begun = all_begun(begun)?;
     let mut scan = Scan {
         groups: BTreeMap::new(),
         chain: Chain {
@@ -96,19 +97,17 @@ pub(crate) fn recover(
     let (mut held, mut end, mut spare, mut torn) = (Vec::new(), None, newest, None);
     let mut must_roll = false;
     for (place, (segment, header)) in begun.iter().enumerate() {
-        let Some(header) = header else {
-            let what = "its header is gone, though a later segment exists";
-            return Err(Damage::new(&segment.path, 0, what).into());
-        };
-        let stop = begun
-            .get(place + 1)
-            .and_then(|(_, next)| next.map(|next| next.previous_end));
+        let stop = begun.get(place + 1).map(|(_, next)| next.previous_end);
         let found = scan.segment(segment, header, stop, place == 0)?;
         torn = found.torn.then(|| Torn {
             file: segment.path.clone(),
             offset: found.offset,
         });
         must_roll = found.torn;
+        if found.newest.is_none() && stop.is_some() {
+            let what = "it holds nothing, though a later segment was begun";
+            return Err(Damage::new(&segment.path, 0, what).into());
+        }
         if found.newest.is_none() {
             // Its first write is torn: the segment is as good as not begun.
             spare = Some(segment.clone());
@@ -141,6 +140,18 @@ pub(crate) fn recover(
 }
 
 type Opened = (Arc<Segment>, Option<SegmentHeader>);
+
+/// Whatever else is wrong with the log: a later segment proves that there was a header.
+fn all_begun(opened: Vec<Opened>) -> Result<Vec<(Arc<Segment>, SegmentHeader)>, OpenError> {
+    let begun = opened.into_iter().map(|(segment, header)| {
+        let Some(header) = header else {
+            let what = "its header is gone, though a later segment exists";
+            return Err(Damage::new(&segment.path, 0, what).into());
+        };
+        Ok((segment, header))
+    });
+    begun.collect()
+}
 
 /// Opens a listed segment and reads its header; none if it is not begun.
 fn open_segment(
@@ -380,9 +391,7 @@ impl Scan {
             } => {
                 runs.iter_mut().for_each(|run| place.settle(run));
                 let group = self.groups.entry(id).or_default();
-                let mut draft = group.draft();
-                draft.apply(hard_state, base.as_ref(), &[], &[]);
-                if !draft.takes(&entries) {
+                if !group.takes_after(base.as_ref(), &entries) {
                     return Err(format!("entries of group {id} do not follow its log"));
                 }
                 group.apply(hard_state, base.as_ref(), &entries, &runs);

@@ -317,6 +317,10 @@ impl Wal {
         }
     }
 
+    pub(crate) fn dir(&self) -> &Path {
+        &self.shared.dir
+    }
+
     /// Where the snapshots of a group belong: a directory for its [`SnapshotStore`](crate::SnapshotStore).
     pub fn snapshots_dir(&self, group: u64) -> PathBuf {
         self.shared.dir.join("snapshots").join(group.to_string())

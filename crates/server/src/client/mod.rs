@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 pub use args::{ClientCommand, Connection, OutputFormat};
 pub use member_args::{MemberCommand, TimingCommand};
+pub use txn_text::parse as parse_txn;
 
 use crate::proto::etcdserverpb::{
     Compare, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, StatusRequest, TxnRequest,

@@ -33,6 +33,9 @@ enum Operation {
 }
 
 /// Reads compares, operations if they hold, operations if not; a blank line ends each part.
+///
+/// # Errors
+/// Says which line can't be read, and why.
 pub fn parse(text: &str) -> Result<TxnRequest, ClientError> {
     let mut lines = text.lines().map(str::trim);
     let mut part = || {

@@ -5,7 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const OPTIONS: &str = "size=96m";
+/// A log of two of the largest segments, and a store of some hundred megabytes, have room.
+const OPTIONS: &str = "size=512m";
 
 pub struct Disk(PathBuf);
 

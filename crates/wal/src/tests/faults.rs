@@ -289,6 +289,39 @@ fn p48_reading_respects_the_bounds_and_sees_rot() {
     assert!(matches!(error, ReadError::Damaged(_)), "{error}");
 }
 
+/// Each of the two alone is told from an unfinished write by what follows it; together they must be as well.
+#[test]
+fn a_segment_whose_first_batch_rotted_is_damage_also_if_the_next_one_lost_its_header() {
+    let disk = Arc::new(TestDisk::default());
+    let (mut wal, _) = open(&disk).expect("opens");
+    for index in 1..60 {
+        wal.maintenance().expect("upkeep");
+        wal.append(&[(GROUP, &write(index, 1, 1))])
+            .expect("appends");
+    }
+    drop(wal);
+    let segments: Vec<_> = disk
+        .paths()
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|it| it == "log"))
+        .collect();
+    for pair in segments.windows(2) {
+        let image = disk.after_kill();
+        for (path, offset) in [(&pair[0], 70), (&pair[1], 20)] {
+            let mut rotten = image.bytes(path);
+            rotten[offset] ^= 1;
+            image.set_bytes(path, rotten);
+        }
+        let opened = open(&image).map(|(_, recovered)| recovered.groups[&GROUP].clone());
+        match opened {
+            Err(OpenError::Damaged(_)) => {}
+            // The last one may be prepared only.
+            Ok(_) if pair[1] == segments[segments.len() - 1] => {}
+            other => panic!("{pair:?}: {other:?}"),
+        }
+    }
+}
+
 #[test]
 fn an_append_larger_than_a_segment_gets_one_of_its_size() {
     let disk = Arc::new(TestDisk::default());

@@ -317,3 +317,21 @@ fn a_record_of_a_recovery_that_is_damaged_newer_or_anothers_is_refused() {
         "{error}"
     );
 }
+
+/// As when the newest batch rotted in its window: what is decided can't be carried out, and that is said.
+#[test]
+fn a_recovery_whose_log_is_gone_is_damage() {
+    let recovered = written();
+    recover(&recovered).expect("recovers");
+    let plan = recovered.bytes(&Path::new(DIR).join("recovered"));
+    let disk = Arc::new(TestDisk::default());
+    drop(open(&disk).expect("opens"));
+    let path = Path::new(DIR).join("recovered");
+    drop(crate::Disk::create(&*disk, &path).expect("it can be made"));
+    disk.set_bytes(&path, plan);
+    let error = open(&disk)
+        .map(drop)
+        .expect_err("nothing is there to go on from");
+    assert!(matches!(error, OpenError::Damaged(_)), "{error}");
+    assert!(error.to_string().contains("recovered"), "{error}");
+}
