@@ -500,7 +500,8 @@ impl SnapshotReader {
         if offset == self.offset {
             self.read_exact(&mut bytes)?;
         } else {
-            let filled = self.file.read_at(&mut bytes, self.content + offset)?;
+            let place = self.content.saturating_add(offset);
+            let filled = self.file.read_at(&mut bytes, place)?;
             bytes.truncate(filled);
         }
         Ok(Bytes::from(bytes))

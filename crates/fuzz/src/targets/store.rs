@@ -1,6 +1,6 @@
 //! The store as a snapshot from a peer, and as a file of its own: damaged, checksums made right again or not.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use arbtest::arbitrary::{Result, Unstructured};
 use bytes::Bytes;
@@ -187,13 +187,18 @@ impl Values {
     }
 }
 
-/// One that goes away with its owner.
+/// One that goes away with its owner; in memory, where there is such a place, for the many times that it is flushed.
 struct File(PathBuf);
 
 impl File {
     fn new() -> Self {
         let name = format!("little-raft-fuzz-{}.redb", std::process::id());
-        let path = std::env::temp_dir().join(name);
+        let memory = Path::new("/dev/shm");
+        let folder = match memory.is_dir() {
+            true => memory.into(),
+            false => std::env::temp_dir(),
+        };
+        let path = folder.join(name);
         drop(std::fs::remove_file(&path));
         Self(path)
     }
