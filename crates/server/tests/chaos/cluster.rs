@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use little_raft_server::demo::client::Client;
 
+use tokio::task::JoinHandle;
+
 use crate::common::free_port;
 use crate::journal::Journal;
 use crate::link::Link;
@@ -113,6 +115,10 @@ impl Cluster {
 
     pub fn mend_network(&self) {
         self.network.mend();
+    }
+
+    pub fn mend_network_after(&self, time: Duration) -> JoinHandle<()> {
+        self.network.mend_after(time)
     }
 
     /// Everyone runs, and nothing hinders them.

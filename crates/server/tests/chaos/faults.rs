@@ -124,10 +124,11 @@ impl Fault {
         let mut worse = Link::default();
         match self {
             Self::Late => {
-                let least = random.below(100);
-                worse.delay_ms = (least, least + random.below(200));
+                // There and back takes less than an election timeout: else nobody could lead for long.
+                let least = random.below(50);
+                worse.delay_ms = (least, least + random.below(100));
             }
-            Self::Lossy => worse.lost_permille = random.between(10, 200),
+            Self::Lossy => worse.lost_permille = random.between(10, 100),
             Self::Breaking => worse.broken_permille = random.between(1, 50),
             Self::Noisy => worse.flipped_permille = random.between(1, 50),
             _ => worse.bytes_per_second = Some(random.between(16, 256) << 10),

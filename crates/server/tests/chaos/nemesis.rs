@@ -8,6 +8,8 @@ use crate::random::Random;
 
 const HOLD_MS: (u64, u64) = (300, 5_000);
 const QUIET_MS: (u64, u64) = (200, 1_500);
+/// The network is bad for no longer while an errand waits for its end.
+const BAD_WEATHER: Duration = Duration::from_secs(10);
 /// After so many rounds everything must work before the next.
 const ROUNDS_TO_PEACE: u64 = 5;
 
@@ -91,6 +93,7 @@ impl Nemesis {
             let fault = self.random.pick(SOFT);
             self.begin(fault).await;
         }
+        let better = self.cluster.mend_network_after(BAD_WEATHER);
         // Each has its turn, so that even a short run has all.
         self.errands += 1;
         let errand = [Errand::Replace, Errand::RollingRestart, Errand::MoveLeader];
@@ -99,6 +102,7 @@ impl Nemesis {
             Errand::RollingRestart => self.rolling_restart().await?,
             Errand::Replace => self.replace().await?,
         }
+        better.abort();
         self.cluster.mend()
     }
 

@@ -3,11 +3,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::link::{Flow, Link, Links, Way};
@@ -18,14 +21,14 @@ const PIECES_MAX: usize = 64;
 const PIECE_BYTES_MAX: usize = 16 << 10;
 
 pub struct Network {
-    links: watch::Sender<Links>,
+    links: Arc<watch::Sender<Links>>,
     random: Random,
 }
 
 impl Network {
     pub fn new(random: Random) -> Self {
         Self {
-            links: watch::Sender::default(),
+            links: Arc::default(),
             random,
         }
     }
@@ -56,6 +59,15 @@ impl Network {
     /// All is as if nothing had been.
     pub fn mend(&self) {
         self.links.send_modify(Links::mend);
+    }
+
+    /// The same in a while, unless it is aborted before.
+    pub fn mend_after(&self, time: Duration) -> JoinHandle<()> {
+        let links = Arc::clone(&self.links);
+        tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            links.send_modify(Links::mend);
+        })
     }
 }
 
