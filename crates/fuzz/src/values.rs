@@ -143,12 +143,18 @@ fn content(u: &mut Unstructured<'_>, kind: EntryKind, proposed: bool) -> Result<
             true => some(u, change)?.to_bytes(),
             false => membership(u)?.to_bytes(),
         }),
-        EntryKind::Command | EntryKind::Membership => payload(u),
+        _ => payload(u),
     }
 }
 
 fn kind(u: &mut Unstructured<'_>) -> Result<EntryKind> {
-    Ok(*u.choose(&[EntryKind::Command, EntryKind::Noop, EntryKind::Membership])?)
+    Ok(*u.choose(&[
+        EntryKind::Command,
+        EntryKind::Noop,
+        EntryKind::Membership,
+        EntryKind::Commands,
+        EntryKind::Session,
+    ])?)
 }
 
 /// The checksum is the right one, most of the time.
@@ -235,7 +241,7 @@ fn append(u: &mut Unstructured<'_>) -> Result<Append> {
         stamp: stamp(u)?,
         prev,
         committed: number(u)?,
-        entries: entries(u, prev)?,
+        entries: entries(u, prev)?.into(),
     })
 }
 

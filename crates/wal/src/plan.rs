@@ -161,7 +161,7 @@ impl Plan {
     }
 
     fn follows(write: &Write, group: Option<&Group>) -> bool {
-        let (base, entries) = (write.base.as_ref(), &write.entries);
+        let (base, entries) = (write.base.as_deref(), &write.entries);
         match group {
             Some(group) => group.takes_after(base, entries),
             None => Group::default().takes_after(base, entries),

@@ -72,7 +72,7 @@ fn write_log(u: &mut Unstructured<'_>, disk: &Arc<MemoryDisk>) -> Result<Positio
             number: 0,
             hard_state,
             base: None,
-            entries,
+            entries: entries.into(),
         };
         wal.append(&[(GROUP, &write)]).expect("there is room");
         wal.maintenance().expect("there is room");
@@ -94,7 +94,7 @@ fn recover_group(u: &mut Unstructured<'_>, disk: &Arc<MemoryDisk>, last: Positio
             ..HardState::default()
         },
         base: None,
-        entries: vec![entry],
+        entries: vec![entry].into(),
     };
     let rewrite = Rewrite {
         cluster: 0xc2,
@@ -122,7 +122,7 @@ fn use_log(disk: &Arc<MemoryDisk>) {
         number: 0,
         hard_state,
         base: None,
-        entries: Vec::new(),
+        entries: [].into(),
     };
     if wal.append(&[(GROUP, &write)]).is_err() {
         return;
