@@ -543,13 +543,14 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
         self.give(id, Event::ChangeMembers(Box::new(request)));
     }
 
-    /// The newest leader's members; nobody while there is none.
+    /// The newest leader's members, once they are committed; nobody before.
     fn members(&self) -> Vec<u64> {
         let running = self.seats.values().filter_map(|seat| seat.running.as_ref());
         let leader = running
             .filter(|running| running.engine.progress().state == State::Leader)
             .max_by_key(|running| running.engine.progress().term);
-        let members = leader.map(|leader| leader.engine.membership().members.iter());
+        let settled = leader.and_then(|leader| leader.engine.raft().settled_membership());
+        let members = settled.map(|settled| settled.members.iter());
         members.into_iter().flatten().map(|it| it.id.0).collect()
     }
 
