@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use core::mem;
 
 use crate::message::Body;
+use crate::plant::planted;
 use crate::raft::Own;
 use crate::{Base, ReplicaId, Write};
 
@@ -74,7 +75,10 @@ impl Own {
         }
     }
 
-    pub(crate) fn rebase(&mut self, base: Base) {
+    pub(crate) fn rebase(&mut self, mut base: Base) {
+        if planted!(P32) {
+            base.membership = base.membership.left_joint();
+        }
         let keeps = self.log.contains(base.position);
         self.members
             .begin_at(base.position.index, &base.membership, keeps);

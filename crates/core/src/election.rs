@@ -14,6 +14,7 @@ use alloc::collections::BTreeSet;
 
 use crate::ReplicaId;
 use crate::message::{Ballot, Body, Vote, VoteReply};
+use crate::plant::planted;
 use crate::raft::{Own, Part, Raft};
 use crate::replication::Leading;
 
@@ -31,7 +32,7 @@ impl Raft {
         if self.own.now.monotonic < self.own.promised_until {
             return;
         }
-        if self.own.leader.is_some() {
+        if self.own.leader.is_some() && !planted!(P06) {
             self.follow(self.own.hard.term, None);
         }
         // Who can't lead asks too, if it does not vote: perhaps it was removed, and will be told.
@@ -49,7 +50,9 @@ impl Raft {
 
     fn campaign(&mut self, ballot: Ballot) {
         // Who campaigns has forgotten its leader, or it would refuse others for a leader that is gone.
-        self.follow(self.own.hard.term + u64::from(ballot != Ballot::Pre), None);
+        let leader = self.own.leader.filter(|_| planted!(P06));
+        let term = self.own.hard.term + u64::from(ballot != Ballot::Pre);
+        self.follow(term, leader);
         let own = &mut self.own;
         let (number, last) = (own.mail.number(), own.log.last());
         let votes = BTreeSet::new();
@@ -92,14 +95,18 @@ impl Raft {
             self.follow(term, None);
         }
         let own = &mut self.own;
+        if planted!(P09) && !own.members.newest().is_voter(own.config.id) {
+            return;
+        }
         let is_free = own.hard.vote.is_none_or(|candidate| candidate == from);
-        let granted = term == own.hard.term && is_free && vote.last >= own.log.last();
+        let granted = term == own.hard.term && is_free && own.is_up_to_date(&vote);
         if granted && own.hard.vote.is_none() {
             own.vote_for(from);
             own.put_off_election();
         }
         // Rule 1: a vote leaves once it is durable; also one that is given again.
-        own.promise(from, vote.answer(granted));
+        let answer = vote.answer(granted);
+        planted!(P01, own.send(from, answer), own.promise(from, answer));
     }
 
     /// The term is ours: a reply of an older one was dropped, and a newer one ended this campaign.
@@ -107,7 +114,10 @@ impl Raft {
         let Part::Campaigner(campaign) = &self.part else {
             return;
         };
-        if reply.granted && (reply.number, reply.ballot) == (campaign.number, campaign.ballot) {
+        let is_asked_for = (reply.number, reply.ballot) == (campaign.number, campaign.ballot);
+        let is_late = planted!(P02) && reply.ballot == campaign.ballot
+            || planted!(P04) && reply.ballot == Ballot::Pre;
+        if reply.granted && (is_asked_for || is_late) {
             self.count_vote(from);
         }
     }
@@ -183,15 +193,22 @@ impl Own {
         let silence = self.now.monotonic.saturating_sub(self.contact);
         let is_fresh = silence < self.config.timing.election_nanos();
         self.leader
-            .is_some_and(|leader| leader == self.config.id || is_fresh)
+            .is_some_and(|leader| leader == self.config.id || is_fresh || planted!(P06))
     }
 
     /// Answering a pre-vote changes nothing here; the answer's term tells a laggard where the others are.
     fn asked_for_pre_vote(&mut self, from: ReplicaId, term: u64, vote: Vote) {
-        let is_good = term >= self.hard.term && vote.last >= self.log.last();
+        let is_good = term >= self.hard.term && self.is_up_to_date(&vote);
         let answer = vote.answer(is_good && !self.is_loyal());
         // A grant is said in the asker's term: from a voter that is behind, it would be dropped as old.
         self.mail.send(from, term.max(self.hard.term), answer);
+    }
+
+    /// Whether the asker's log may stand for ours (Raft, section 5.4.1).
+    fn is_up_to_date(&self, vote: &Vote) -> bool {
+        let (theirs, ours) = (vote.last, self.log.last());
+        let is_later = planted!(P03a, theirs.index >= ours.index, theirs >= ours);
+        is_later && !(planted!(P03b) && theirs.index < ours.index)
     }
 
     fn vote_for(&mut self, candidate: ReplicaId) {

@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 
 use crate::config::nanos;
 use crate::message::{Append, AppendOutcome, AppendReply, Body, Stamp};
+use crate::plant::planted;
 use crate::raft::Own;
 use crate::{Entry, EntryKind, Position, ReplicaId};
 
@@ -32,7 +33,8 @@ impl Own {
         }
         let Position { index: prev, .. } = append.prev;
         // What is committed equals the leader's log, whatever is left of it here (leader completeness).
-        if prev > self.hard.committed && !self.log.contains(append.prev) {
+        let is_compacted = planted!(P17) && prev < self.log.base().index;
+        if is_compacted || prev > self.hard.committed && !self.log.contains(append.prev) {
             let hint = self.log.floor(append.prev);
             return self.reply(
                 from,
@@ -42,7 +44,11 @@ impl Own {
             );
         }
         let brings_nothing = append.entries.is_empty();
+        let before = self.log.last();
         let end = self.take_entries(prev, append.entries);
+        if planted!(P65) && before == self.log.last() {
+            self.reply(from, append.stamp, 0, AppendOutcome::Matched(end));
+        }
         let end = end.max(self.hard.committed);
         let is_known = brings_nothing || end <= self.log.durable();
         let following = &mut self.following;
@@ -55,13 +61,17 @@ impl Own {
     /// Commits no more than is verified: the rest of our log may differ from the leader's.
     pub(crate) fn learn_committed(&mut self, committed: u64) {
         self.following.committed = self.following.committed.max(committed);
-        let ours = self.following.committed.min(self.following.verified);
+        let verified = planted!(P19, self.log.last().index, self.following.verified);
+        let ours = self.following.committed.min(verified);
         self.hard.committed = self.hard.committed.max(ours);
     }
 
     /// Drops nothing but from the first entry on whose term differs (Raft, figure 2, step 3). Up to the index returned
     /// our log equals the leader's; only a liar's entries contradict what is committed, and they end there.
     fn take_entries(&mut self, prev: u64, entries: Arc<[Entry]>) -> u64 {
+        if planted!(P12) && (self.log.base().index..self.log.last().index).contains(&prev) {
+            self.cut(prev + 1);
+        }
         let mut end = prev;
         let last = self.log.last();
         let is_next = |first: &Entry| prev == last.index && first.position.term >= last.term;
@@ -81,19 +91,26 @@ impl Own {
             }
             end = index;
             if index <= self.log.last().index {
-                self.log.truncate(index);
-                self.members.truncate(index);
+                self.cut(index);
             }
             self.append(entry.clone());
         }
         end
     }
 
+    fn cut(&mut self, index: u64) {
+        self.log.truncate(index);
+        if !planted!(P31) {
+            self.members.truncate(index);
+        }
+    }
+
     /// Rule 1: acknowledges what is both verified and durable, once the term is durable too. One answer stands for
     /// all requests since the last.
     pub(crate) fn acknowledge(&mut self) {
         let Some(leader) = self.leader else { return };
-        let matched = self.following.verified.min(self.log.durable());
+        let durable = planted!(P24, self.log.last().index, self.log.durable());
+        let matched = planted!(P13, durable, durable.min(self.following.verified));
         let is_more = matched > self.following.acknowledged;
         if self.disk.is_promise_durable() && (is_more || self.following.owed) {
             self.following.owed = false;

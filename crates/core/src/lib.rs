@@ -20,6 +20,7 @@ mod log;
 mod mail;
 mod membership;
 pub mod message;
+mod plant;
 mod progress;
 mod proposals;
 mod quorum;
@@ -35,5 +36,7 @@ pub use codec::{Codec, DecodeError};
 pub use config::{Config, ConfigError, Leases};
 pub use interface::*;
 pub use message::Message;
+#[cfg(feature = "plants")]
+pub use plant::Plant;
 pub use raft::Raft;
 pub use types::*;

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::cache::Cache;
+use crate::plant::planted;
 use crate::{Entry, Position, Restored};
 
 /// The log as the core sees it. Entries before the cached ones live in storage only.
@@ -139,6 +140,9 @@ impl Log {
         self.last = last;
         self.durable = self.durable.min(last);
         self.unwritten = self.unwritten.min(last + 1);
+        if planted!(P15) {
+            return;
+        }
         self.writing
             .iter_mut()
             .for_each(|(_, good)| *good = last.min(*good));
@@ -147,7 +151,7 @@ impl Log {
     /// Lets the log begin after `base`: an entry there with the same term keeps what follows it, else all goes.
     pub(crate) fn begin_at(&mut self, base: Position) {
         assert!(base.index >= self.base.index, "the base never goes back");
-        if self.contains(base) {
+        if self.contains(base) || planted!(P42) && self.last > base.index {
             self.runs.retain(|run| run.index > base.index);
             self.cache.shrink(0, base.index);
             self.unwritten = self.unwritten.max(base.index + 1);

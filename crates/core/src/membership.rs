@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::message::Body;
+use crate::plant::planted;
 use crate::progress::Progress;
 use crate::raft::Own;
 use crate::replication::Leading;
@@ -184,21 +185,41 @@ impl Member {
 pub(crate) struct Memberships {
     /// In rising order of their indices. Invariant: never empty; the first is the one in force at the base.
     stack: Vec<(u64, Membership)>,
+    #[cfg(feature = "plants")]
+    applied: u64,
 }
 
 impl Memberships {
     pub(crate) fn new(base: u64, membership: Membership) -> Self {
         let stack = [(base, membership)].into();
-        Self { stack }
+        Self {
+            stack,
+            #[cfg(feature = "plants")]
+            applied: base,
+        }
+    }
+
+    #[cfg(feature = "plants")]
+    pub(crate) fn applied(&mut self, index: u64) {
+        self.applied = index;
     }
 
     /// The membership in force: the newest in the log (rule 5).
     pub(crate) fn newest(&self) -> &Membership {
-        &self.stack[self.stack.len() - 1].1
+        &self.in_force().1
     }
 
     pub(crate) fn newest_index(&self) -> u64 {
-        self.stack[self.stack.len() - 1].0
+        self.in_force().0
+    }
+
+    fn in_force(&self) -> &(u64, Membership) {
+        #[cfg(feature = "plants")]
+        if planted!(P30) {
+            let below = self.stack.partition_point(|(at, _)| *at <= self.applied);
+            return &self.stack[below.max(1) - 1];
+        }
+        &self.stack[self.stack.len() - 1]
     }
 
     /// The one in force at `index`.
@@ -245,7 +266,8 @@ impl Leading {
 
     /// Rule 5: one change at a time, and none before an entry of our own term is committed (Ongaro, raft-dev, 2015).
     fn make(&mut self, own: &mut Own, changes: &[Change]) -> Result<Position, ChangeError> {
-        if own.hard.committed < self.began_at.max(own.members.newest_index()) {
+        let began_at = planted!(P29, 0, self.began_at);
+        if own.hard.committed < began_at.max(own.members.newest_index()) {
             return Err(ChangeError::UnderWay);
         }
         let next = own.members.newest().changed(changes)?;
@@ -290,8 +312,10 @@ impl Leading {
         self.progress.retain(|id, _| next.member(*id).is_some());
         // Who comes back under the same name counts its proposals anew.
         self.origins.retain(|id, _| next.member(*id).is_some());
-        self.commit(own);
-        self.serve_confirmed_reads(own);
+        if !planted!(P27) {
+            self.commit(own);
+            self.serve_confirmed_reads(own);
+        }
         position
     }
 

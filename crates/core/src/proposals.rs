@@ -5,6 +5,7 @@
 use core::mem;
 
 use crate::message::{Body, Forward, ForwardReply};
+use crate::plant::planted;
 use crate::raft::{Own, Part, Raft};
 use crate::replication::Leading;
 use crate::{Conditions, EntryKind, Position, Proposal, Refusal, ReplicaId};
@@ -87,7 +88,8 @@ impl Own {
     /// The outcome of what was forwarded and not answered is unknown from here on.
     pub(crate) fn lose_forwards(&mut self) {
         let lost = mem::take(&mut self.forwards).into_values();
-        let lost = lost.map(|ticket| (ticket, Err(Refusal::Unknown)));
+        let outcome = planted!(P54, Refusal::NoLeader, Refusal::Unknown);
+        let lost = lost.map(|ticket| (ticket, Err(outcome.clone())));
         self.out.proposed.extend(lost);
     }
 }

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::plant::planted;
 use crate::{Member, Membership, ReplicaId, Role};
 
 /// So many voters are counted without allocating.
@@ -29,6 +30,7 @@ impl Membership {
         let voters = voters.filter(|it| role(it) == Some(Role::Voter));
         let (mut few, mut many) = ([0; FEW], Vec::new());
         let count = voters.clone().count();
+        let majority = planted!(P25, count.div_ceil(2), count / 2 + 1);
         let values = match few.get_mut(..count) {
             Some(few) => few,
             None => {
@@ -41,7 +43,7 @@ impl Membership {
             .zip(voters)
             .for_each(|(at, it)| *at = value(it.id));
         values.sort_unstable_by(|a, b| b.cmp(a));
-        values.get(count / 2).copied().unwrap_or(0)
+        values.get(majority.wrapping_sub(1)).copied().unwrap_or(0)
     }
 
     /// Whether those for whom `holds` is true are a quorum.

@@ -11,6 +11,7 @@ use crate::log::Log;
 use crate::mail::Mail;
 use crate::membership::Memberships;
 use crate::message::Body;
+use crate::plant::planted;
 use crate::random::Random;
 use crate::reads::{Reader, Reads};
 use crate::replication::Leading;
@@ -107,7 +108,7 @@ impl Raft {
         let memberships = mem::take(&mut restored.memberships);
         let mut own = Own {
             now,
-            random: Random(config.seed ^ config.id.0.rotate_left(32) ^ config.boot.rotate_left(16)),
+            random: Random::new(&config),
             mail: Mail::new(&config),
             hard: restored.hard_state,
             members: Memberships::new(base, restored.base.membership.clone()),
@@ -262,9 +263,12 @@ impl Raft {
                 self.asked_to_vote(from, term, vote);
             }
             Body::Removed(version) => self.own.told_of_removal(version),
-            body if term < self.own.hard.term => self.own.answer_former_term(from, body),
+            body if term < self.own.hard.term && !is_planted_late(&body) => {
+                self.own.answer_former_term(from, body)
+            }
             body => {
-                if term > self.own.hard.term {
+                let ignored = planted!(P05) && matches!(body, Body::VoteReply(_));
+                if term > self.own.hard.term && !ignored {
                     self.follow(term, None);
                 }
                 self.listen(from, body);
@@ -360,6 +364,11 @@ impl Raft {
     }
 }
 
+fn is_planted_late(body: &Body) -> bool {
+    let counts = planted!(P02) || planted!(P04);
+    counts && matches!(body, Body::VoteReply(_))
+}
+
 impl Own {
     pub(crate) fn send(&mut self, to: ReplicaId, body: Body) {
         self.mail.send(to, self.hard.term, body);
@@ -373,7 +382,8 @@ impl Own {
     /// Hands on what is committed and durable here, a batch at a time.
     fn hand_over_committed(&mut self) {
         let first = self.applying.back().unwrap_or(&self.applied) + 1;
-        let last = self.hard.committed.min(self.log.durable());
+        let committed = self.hard.committed.min(self.log.durable());
+        let last = committed;
         if first > last || self.applying.len() >= APPLYING_MAX || self.out.install.is_some() {
             return;
         }
@@ -383,12 +393,15 @@ impl Own {
             None => last.min(self.log.cached_from() - 1),
         };
         self.out.apply = cached.map_or(Apply::Stored { first, last }, Apply::Entries);
-        self.applying.push_back(last);
+        self.applying.push_back(planted!(P28, committed, last));
     }
 
     /// A late result never lowers the applied index. What a machine remembers over a restart was committed.
     fn applied(&mut self, index: u64) {
-        self.applied = self.applied.max(index.min(self.log.last().index));
+        let before = planted!(P41, 0, self.applied);
+        self.applied = before.max(index.min(self.log.last().index));
+        #[cfg(feature = "plants")]
+        self.members.applied(self.applied);
         self.hard.committed = self.hard.committed.max(self.applied);
         self.applying.retain(|&batch| batch > index);
     }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::config::nanos;
 use crate::message::{Append, AppendOutcome, AppendReply, Body, Stamp};
+use crate::plant::planted;
 use crate::progress::{Mode, Progress};
 use crate::raft::Own;
 use crate::transfer::Handover;
@@ -44,13 +45,14 @@ impl Leading {
     /// Opens a term: an entry of its own lets those of earlier terms commit (Raft, section 8).
     pub(crate) fn begin(own: &mut Own) -> Self {
         let (now, last) = (own.now.monotonic, own.log.last().index);
+        let committed = planted!(P21, 0, own.hard.committed);
         let peers = own.members.newest().members.iter().map(|member| member.id);
         let peers = peers.filter(|&id| id != own.config.id);
         let mut leading = Self {
             progress: peers.map(|id| (id, Progress::new(last, now))).collect(),
             began_at: last + 1,
             time: own.log.last_time(),
-            uncommitted_bytes: own.log.cached_bytes(own.hard.committed + 1, last),
+            uncommitted_bytes: own.log.cached_bytes(committed + 1, last),
             origins: BTreeMap::new(),
             handover: None,
             has_told_successor: false,
@@ -59,7 +61,9 @@ impl Leading {
             last_at_beat: last + 1,
             give_back_at: now,
         };
-        leading.append(own, EntryKind::Noop, 0, Bytes::new());
+        if !planted!(P26) {
+            leading.append(own, EntryKind::Noop, 0, Bytes::new());
+        }
         leading
     }
 
@@ -131,9 +135,11 @@ impl Leading {
         // Rule 6: contact counts from when the request was sent.
         let sent = reply.stamp.sent.min(own.now.monotonic);
         progress.contact = progress.contact.max(sent);
-        progress.round = progress.round.max(reply.stamp.round);
+        let round = planted!(P37, own.reads.number, reply.stamp.round);
+        progress.round = progress.round.max(round);
         if let Some(Leases { longest, drift }) = own.config.leases {
-            let lease = sent + reply.promise.min(nanos(longest));
+            let from = planted!(P38, own.now.monotonic, sent);
+            let lease = from + reply.promise.min(nanos(longest));
             progress.lease = progress.lease.max(lease.saturating_sub(nanos(drift)));
         }
         match reply.outcome {
@@ -181,16 +187,21 @@ impl Leading {
                 theirs(id)
             }
         };
-        own.members.newest().reached(value)
+        let members = own.members.newest();
+        #[cfg(feature = "plants")]
+        let value = crate::plant::with_outsiders(members, own.config.id, value);
+        members.reached(value)
     }
 
     /// Commits what a quorum has durably, if it is of our own term (rule 4; Raft, section 5.4.2, figure 8).
     pub(crate) fn commit(&mut self, own: &mut Own) {
+        let ours = planted!(P23, own.log.last().index, own.log.durable());
         let (reached, committed) = (
-            self.reached(own, own.log.durable(), |peer| peer.matched),
+            self.reached(own, ours, |peer| peer.matched),
             own.hard.committed,
         );
-        if reached > committed && own.log.term_at(reached) == Some(own.hard.term) {
+        let is_ours = own.log.term_at(reached) == Some(own.hard.term) || planted!(P22);
+        if reached > committed && is_ours {
             self.uncommitted_bytes -= own.log.cached_bytes(committed + 1, reached);
             self.progressed_at = own.now.monotonic;
             own.hard.committed = reached;
@@ -237,7 +248,12 @@ impl Progress {
     /// Without entries it is a heartbeat, which also finds out whether what was sent arrived: its `prev` is the last
     /// entry sent.
     fn send_append(&mut self, own: &mut Own, to: ReplicaId, entries: Arc<[Entry]>) {
-        let before = self.next - 1;
+        let is_parked = planted!(P20) && entries.is_empty();
+        let before = if is_parked {
+            self.matched
+        } else {
+            self.next - 1
+        };
         let term = own.log.term_at(before);
         let append = Append {
             stamp: Stamp {
@@ -258,6 +274,9 @@ impl Progress {
         // What is asked of one that lacks what the log no longer has is whether it has the base.
         let is_stale = prev <= self.matched || prev >= self.next.max(own.log.base().index + 1);
         if !is_stale && !matches!(self.mode, Mode::Snapshot(_)) {
+            if planted!(P14) {
+                self.matched = self.matched.max(hint.index);
+            }
             self.probe_from(prev.min(own.log.floor(hint).index + 1));
         }
     }

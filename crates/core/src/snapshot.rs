@@ -3,6 +3,7 @@
 //! Pieces go out one by one, each after the one before was stored. Upholds rule 10.
 
 use crate::message::{Body, Snapshot, SnapshotOutcome, SnapshotReply};
+use crate::plant::planted;
 use crate::progress::{Mode, Progress, Transfer};
 use crate::raft::Own;
 use crate::replication::Leading;
@@ -37,7 +38,7 @@ impl Progress {
         };
         let silence = own.now.monotonic.saturating_sub(transfer.active_at);
         let election = own.config.timing.election_nanos();
-        if silence >= 10 * election {
+        if silence >= 10 * election && !planted!(P45) {
             self.end_transfer(to, &mut own.out);
         } else if silence >= election {
             let late = transfer.piece.clone().map(Body::Snapshot);

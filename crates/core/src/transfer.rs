@@ -1,6 +1,7 @@
 //! How a leader stops leading: it hands over (thesis, section 3.10), or sees that it can't lead (rule 6).
 
 use crate::message::Body;
+use crate::plant::planted;
 use crate::raft::Own;
 use crate::replication::Leading;
 use crate::{ReplicaId, StepDown};
@@ -46,7 +47,8 @@ impl Leading {
 
     /// What a leader does every heartbeat.
     pub(crate) fn lead_on(&mut self, own: &mut Own) {
-        self.handover = self.handover.filter(|it| own.now.monotonic < it.until);
+        let goes_on = |it: &Handover| own.now.monotonic < it.until || planted!(P10);
+        self.handover = self.handover.filter(goes_on);
         if !own.accepting && self.handover.is_none() {
             self.hand_over(own, None);
         }
@@ -70,6 +72,12 @@ impl Leading {
         let now = own.now.monotonic;
         let election = own.config.timing.election_nanos();
         own.contact = self.reached(own, now, |peer| peer.contact);
+        if planted!(P07) {
+            let members = own.members.newest();
+            let learners = self.progress.iter().filter(|it| !members.is_voter(*it.0));
+            let newest = learners.map(|(_, peer)| peer.contact).max();
+            own.contact = own.contact.max(newest.unwrap_or_default());
+        }
         let lasts = |since: u64, bound: u64| now.saturating_sub(since) >= bound;
         let (committed, durable) = (own.hard.committed, own.log.durable());
         self.disk_behind = match self.disk_behind {
