@@ -96,7 +96,7 @@ impl Checks {
             }
         }
         self.steps += 1;
-        if self.steps % 64 == 0 && effects.is_drained {
+        if self.steps.is_multiple_of(64) && effects.is_drained {
             Matching::whole_log(node, raft)?;
         }
         Ok(())

@@ -3,8 +3,9 @@
 use little_raft_core::{Change, Input, Membership, Proposal, ReplicaId, Role};
 
 use crate::checks::Violation;
+use crate::mix::Fault;
 use crate::node::{CHANGE, address};
-use crate::weather::{Fault, MILLI, draw_timing};
+use crate::weather::{MILLI, draw_timing};
 use crate::world::World;
 
 impl World {

@@ -8,11 +8,14 @@
 //! assert!(report.violation.is_none(), "{report:?}");
 //! ```
 
+mod batch;
 mod checks;
+mod coverage;
 mod disk;
 mod faults;
 mod journal;
 mod machine;
+mod mix;
 mod network;
 mod node;
 mod random;
@@ -21,6 +24,11 @@ mod weather;
 mod whole;
 mod world;
 
+pub use batch::Batch;
 pub use checks::Violation;
+pub use coverage::Coverage;
+#[cfg(feature = "plants")]
+pub use little_raft_core::Plant;
+pub use mix::Faults;
 pub use run::{Options, Report, run};
 pub use whole::{Chance, Failed, Passed, simulate};

@@ -6,7 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use little_raft_core::{Membership, ReplicaId, Role};
 
 use crate::checks::{Violation, ensure};
+use crate::coverage::Coverage;
 use crate::journal::Journal;
+use crate::mix::Faults;
 use crate::node::Node;
 use crate::weather::{MILLI, SECOND};
 use crate::world::World;
@@ -16,15 +18,23 @@ use crate::world::World;
 pub struct Options {
     /// The fewest and the most replicas; each seed draws between them.
     pub replicas: (u64, u64),
+    /// What may befall the cluster; each seed draws its own mix of it.
+    pub faults: Faults,
     /// Whether to print all that happens.
     pub trace: bool,
+    /// The bug that is planted.
+    #[cfg(feature = "plants")]
+    pub plant: Option<little_raft_core::Plant>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             replicas: (1, 7),
+            faults: Faults::ALL,
             trace: false,
+            #[cfg(feature = "plants")]
+            plant: None,
         }
     }
 }
@@ -52,13 +62,17 @@ pub struct Report {
     pub unknown: u64,
     /// The last index committed.
     pub committed: u64,
+    /// How often hard situations were reached.
+    pub coverage: Coverage,
     /// What went wrong, if anything.
     pub violation: Option<Violation>,
 }
 
 /// Runs one seed. A panic in the code under test is a violation too.
 pub fn run(seed: u64, options: &Options) -> Report {
-    let mut world = World::new(seed, options.replicas, Journal::new(options.trace));
+    #[cfg(feature = "plants")]
+    little_raft_core::Plant::plant(options.plant);
+    let mut world = World::new(seed, options, Journal::new(options.trace));
     let outcome = catch_unwind(AssertUnwindSafe(|| live(&mut world)));
     let violation = match outcome {
         Ok(outcome) => outcome.err(),
@@ -84,6 +98,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
         refused: operations.refused,
         unknown: operations.unknown,
         committed: world.checks.committed.last(),
+        coverage: world.coverage,
         violation,
     }
 }

@@ -4,57 +4,13 @@ use std::time::Duration;
 
 use little_raft_core::{Config, Leases, Timing};
 
+use crate::mix::Fault;
 use crate::random::Random;
+use crate::run::Options;
 
 pub(crate) const MICRO: u64 = 1_000;
 pub(crate) const MILLI: u64 = 1_000_000;
 pub(crate) const SECOND: u64 = 1_000_000_000;
-
-/// What can be done to a cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    CrashOne,
-    CrashLeader,
-    CrashAll,
-    IsolateOne,
-    IsolateLeader,
-    Split,
-    OneWay,
-    Bridge,
-    Heal,
-    Pause,
-    PauseLeader,
-    SlowDisk,
-    StuckDisk,
-    SlowApply,
-    FullDisk,
-    Transfer,
-    Timing,
-    Members,
-    Storm,
-}
-
-const FAULTS: [Fault; 19] = [
-    Fault::CrashOne,
-    Fault::CrashLeader,
-    Fault::CrashAll,
-    Fault::IsolateOne,
-    Fault::IsolateLeader,
-    Fault::Split,
-    Fault::OneWay,
-    Fault::Bridge,
-    Fault::Heal,
-    Fault::Pause,
-    Fault::PauseLeader,
-    Fault::SlowDisk,
-    Fault::StuckDisk,
-    Fault::SlowApply,
-    Fault::FullDisk,
-    Fault::Transfer,
-    Fault::Timing,
-    Fault::Members,
-    Fault::Storm,
-];
 
 #[derive(Clone, Debug)]
 pub(crate) struct Weather {
@@ -102,15 +58,16 @@ pub(crate) struct Weather {
 }
 
 impl Weather {
-    pub(crate) fn draw(random: &mut Random, replicas: (u64, u64)) -> Self {
+    pub(crate) fn draw(random: &mut Random, options: &Options) -> Self {
+        let replicas = options.replicas;
         let usual = [1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7];
         let allowed: Vec<u64> = usual
             .into_iter()
             .chain(replicas.0..=replicas.1)
             .filter(|n| (replicas.0..=replicas.1).contains(n))
             .collect();
-        let mut faults = FAULTS.to_vec();
-        faults.retain(|_| random.chance(500));
+        let mut faults = Fault::ALL.to_vec();
+        faults.retain(|fault| random.chance(500) && options.faults.contains(*fault));
         let rough = random.pick(&[0, 1, 1, 2]);
         let size = |random: &mut Random, small: &[usize]| {
             if random.chance(500) {

@@ -7,11 +7,13 @@ use bytes::{BufMut, Bytes, BytesMut};
 use little_raft_core::{Codec, Input, Membership, Message, Proposal, ReplicaId, State};
 
 use crate::checks::{Checks, Operation, Violation, ensure};
+use crate::coverage::Coverage;
 use crate::journal::Journal;
 use crate::machine::checksum;
 use crate::network::Network;
 use crate::node::{Due, Effects, Node};
 use crate::random::{Random, hash};
+use crate::run::Options;
 use crate::weather::{MICRO, MILLI, SECOND, Weather};
 
 /// Something that will happen.
@@ -79,6 +81,7 @@ pub(crate) struct World {
     pub(crate) network: Network,
     pub(crate) nodes: Vec<Node>,
     pub(crate) checks: Checks,
+    pub(crate) coverage: Coverage,
     /// Until then faults go on and clients speak to everybody.
     pub(crate) is_rough: bool,
     /// Replicas that stay broken while the others are calm.
@@ -92,9 +95,9 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, replicas: (u64, u64), journal: Journal) -> Self {
+    pub(crate) fn new(seed: u64, options: &Options, journal: Journal) -> Self {
         let mut random = Random::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51ed);
-        let weather = Weather::draw(&mut random, replicas);
+        let weather = Weather::draw(&mut random, options);
         let mut world = Self {
             now: SECOND,
             random,
@@ -104,6 +107,7 @@ impl World {
                 .map(|id| Node::new(id, weather.replicas))
                 .collect(),
             checks: Checks::default(),
+            coverage: Coverage::default(),
             is_rough: true,
             broken: BTreeSet::new(),
             wakes: vec![u64::MAX; weather.nodes() as usize],

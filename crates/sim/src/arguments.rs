@@ -1,0 +1,91 @@
+//! The command line.
+
+use std::time::Duration;
+
+use clap::Parser;
+use little_raft_sim::{Batch, Faults, Options};
+
+/// Runs a simulated cluster through faults, once for each seed, and says how to repeat the seed that fails.
+#[derive(Debug, Parser)]
+#[command(name = "little-raft-sim")]
+pub(crate) struct Arguments {
+    /// How many seeds to run
+    #[arg(long, default_value_t = 200)]
+    pub(crate) seeds: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 1)]
+    pub(crate) start: u64,
+    /// Run until so many minutes have passed, whatever --seeds says
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// How many replicas found the group: a number, or a range such as 3..7
+    #[arg(long, default_value = "1..7", value_parser = range)]
+    pub(crate) replicas: (u64, u64),
+    /// Only these faults, by name or group; `none` for none, and a wrong name lists them
+    #[arg(long, default_value = "all")]
+    pub(crate) faults: Faults,
+    /// How many seeds run at a time; as many as there are cores, unless told
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// One JSON object a seed, and one for all in the last line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print all that happens
+    #[arg(long)]
+    pub(crate) trace: bool,
+    /// Run all seeds even if some fail
+    #[arg(long)]
+    pub(crate) go_on: bool,
+    /// Fail if a hard situation was never reached
+    #[arg(long)]
+    pub(crate) coverage: bool,
+    /// Plant this known bug of other systems, and run until it is found
+    #[cfg(feature = "plants")]
+    #[arg(long, value_parser = plant, conflicts_with = "plants")]
+    pub(crate) plant: Option<little_raft_sim::Plant>,
+    /// Plant each known bug in turn, and print what found it
+    #[cfg(feature = "plants")]
+    #[arg(long)]
+    pub(crate) plants: bool,
+}
+
+impl Arguments {
+    pub(crate) fn batch(&self) -> Batch {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let jobs = self.jobs.unwrap_or(cores);
+        Batch {
+            start: self.start,
+            seeds: self.minutes.map_or(self.seeds, |_| u64::MAX),
+            jobs: if self.trace { 1 } else { jobs },
+            options: Options {
+                replicas: self.replicas,
+                faults: self.faults,
+                trace: self.trace,
+                ..Options::default()
+            },
+        }
+    }
+
+    pub(crate) fn is_over(&self, ran_for: Duration) -> bool {
+        let minutes = self
+            .minutes
+            .map(|minutes| Duration::from_secs(60 * minutes));
+        minutes.is_some_and(|minutes| ran_for >= minutes)
+    }
+}
+
+fn range(text: &str) -> Result<(u64, u64), String> {
+    let number = |text: &str| text.parse::<u64>().ok();
+    let (low, high) = text.split_once("..").unwrap_or((text, text));
+    match (number(low), number(high)) {
+        (Some(low), Some(high)) if 0 < low && low <= high && high <= 9 => Ok((low, high)),
+        _ => Err(format!("{text} is no range of replicas between 1 and 9")),
+    }
+}
+
+#[cfg(feature = "plants")]
+fn plant(name: &str) -> Result<little_raft_sim::Plant, String> {
+    let all = little_raft_sim::Plant::ALL.iter().map(|plant| plant.name());
+    little_raft_sim::Plant::named(name)
+        .ok_or_else(|| format!("the plants are {}", all.collect::<Vec<_>>().join(" ")))
+}
