@@ -18,6 +18,8 @@ pub(crate) struct Log {
     /// The newest entries. Invariant: consecutive, the back one at `last`; none that is not durable is missing.
     cache: Cache,
     last: u64,
+    /// No entry was ever later than this.
+    time: u64,
     /// All up to here survives a crash. Invariant: `base.index <= durable <= last`.
     durable: u64,
     /// Writes under way: their numbers, and up to which index of today's log each is good for.
@@ -33,6 +35,7 @@ impl Log {
         Self {
             base: restored.base.position,
             runs: restored.terms,
+            time: cache.last().map_or(0, |entry| entry.time),
             cache,
             last: restored.last,
             durable: restored.last,
@@ -67,9 +70,9 @@ impl Log {
         )
     }
 
-    /// The time of the newest entry, if it is cached.
+    /// The time of the newest entry, or a later one, also once it is no longer cached.
     pub(crate) fn last_time(&self) -> u64 {
-        self.cache.last().map_or(0, |entry| entry.time)
+        self.time
     }
 
     pub(crate) fn contains(&self, position: Position) -> bool {
@@ -100,18 +103,18 @@ impl Log {
     }
 
     pub(crate) fn append(&mut self, entry: Entry) {
-        self.reach(entry.position);
+        self.reach(&entry);
         self.cache.push(entry);
     }
 
     /// The same for consecutive entries that came together.
     pub(crate) fn append_run(&mut self, run: Arc<[Entry]>) {
-        run.iter().for_each(|entry| self.reach(entry.position));
+        run.iter().for_each(|entry| self.reach(entry));
         self.cache.push_run(run);
     }
 
-    fn reach(&mut self, position: Position) {
-        let Position { index, term } = position;
+    fn reach(&mut self, entry: &Entry) {
+        let Position { index, term } = entry.position;
         assert_eq!(
             index,
             self.last + 1,
@@ -120,9 +123,10 @@ impl Log {
         let last_term = self.last().term;
         assert!(term >= last_term, "terms never go back along the log");
         if term > last_term {
-            self.runs.push(position);
+            self.runs.push(entry.position);
         }
         self.last = index;
+        self.time = self.time.max(entry.time);
     }
 
     /// Forgets all entries from `index` on. What is being written of them no longer counts when it is flushed.

@@ -1,25 +1,35 @@
 //! What must hold after every step, each in a file of its own, and none of it trusting the code under test.
 
+mod changes;
 mod committed;
+mod completeness;
 mod durability;
 mod election;
+mod leading;
 mod machine;
 mod matching;
 mod once;
 mod operations;
 mod promises;
+mod quorum;
 
 use std::fmt;
 
+use changes::Changes;
 pub(crate) use committed::Committed;
+use completeness::check_electable;
 pub(crate) use durability::check_durable;
 pub(crate) use election::Election;
+use leading::Leading;
 pub(crate) use machine::MachineSafety;
 pub(crate) use matching::Matching;
 pub(crate) use once::Once;
 use promises::check_promises;
+pub(crate) use quorum::has_quorum;
 
 pub(crate) use operations::{Operation, Operations};
+
+use little_raft_core::Membership;
 
 use crate::node::{Effects, Node};
 
@@ -54,10 +64,12 @@ pub(crate) fn ensure(
 }
 
 /// All that is known about a run from outside.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Checks {
     election: Election,
     matching: Matching,
+    pub(crate) changes: Changes,
+    pub(crate) leading: Leading,
     pub(crate) committed: Committed,
     machine: MachineSafety,
     once: Once,
@@ -66,11 +78,26 @@ pub(crate) struct Checks {
 }
 
 impl Checks {
+    pub(crate) fn new(founders: Membership) -> Self {
+        Self {
+            election: Election::default(),
+            matching: Matching::default(),
+            changes: Changes::new(founders),
+            leading: Leading::default(),
+            committed: Committed::default(),
+            machine: MachineSafety::default(),
+            once: Once::default(),
+            operations: Operations::default(),
+            steps: 0,
+        }
+    }
+
     /// Looks at one replica after it has taken a step.
     pub(crate) fn stepped(
         &mut self,
         nodes: &[Node],
         at: usize,
+        now: u64,
         effects: &Effects,
     ) -> Result<(), Violation> {
         let node = &nodes[at];
@@ -79,14 +106,17 @@ impl Checks {
         };
         raft.check_invariants();
         check_promises(node, effects)?;
-        self.matching.written(effects)?;
+        self.matching.written(node, effects)?;
         if self.election.is_new_leader(node, raft)? {
             self.committed.leader_is_complete(node, raft)?;
         }
-        let committed = self.committed.advanced(node, raft)?;
-        if let Some(position) = committed {
+        for position in self.committed.advanced(node, raft)? {
             check_durable(nodes, raft, position)?;
+            check_electable(nodes, position)?;
+            self.changes.committed(position);
         }
+        self.changes.stepped(node, raft, effects, &self.committed)?;
+        self.leading.stepped(now, node, raft)?;
         self.machine.applied(node, effects)?;
         self.once.applied(effects)?;
         for (ticket, ending) in &effects.ended {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use little_raft_core::{Base, Entry, EntryKind, HardState, Membership, Position, Restored, Write};
+use little_raft_core::{Base, Entry, HardState, Membership, Position, Restored, Write};
 
 use crate::machine::Snapshot;
 use crate::random::Random;
@@ -13,6 +13,8 @@ pub(crate) struct Image {
     pub(crate) hard: HardState,
     pub(crate) base: Base,
     pub(crate) entries: BTreeMap<u64, Entry>,
+    /// The memberships among the entries, by index.
+    changes: BTreeMap<u64, Membership>,
 }
 
 impl Image {
@@ -23,7 +25,11 @@ impl Image {
         }
         if let Some(first) = write.entries.first() {
             self.entries.split_off(&first.position.index);
+            self.changes.split_off(&first.position.index);
         }
+        let changes = write.entries.iter();
+        let changes = changes.filter_map(|it| Some((it.position.index, it.membership()?)));
+        self.changes.extend(changes);
         let new = write.entries.iter().cloned();
         self.entries
             .extend(new.map(|entry| (entry.position.index, entry)));
@@ -31,10 +37,12 @@ impl Image {
 
     fn begin_at(&mut self, base: &Base) {
         let above = self.entries.split_off(&(base.position.index + 1));
+        self.changes = self.changes.split_off(&(base.position.index + 1));
         if self.term_at(base.position.index) == Some(base.position.term) {
             self.entries = above;
         } else {
             self.entries.clear();
+            self.changes.clear();
         }
         self.base = base.clone();
     }
@@ -42,6 +50,12 @@ impl Image {
     pub(crate) fn last(&self) -> u64 {
         let last = self.entries.last_key_value();
         last.map_or(self.base.position.index, |(&index, _)| index)
+    }
+
+    /// Where this log ends.
+    pub(crate) fn last_position(&self) -> Position {
+        let last = self.entries.last_key_value();
+        last.map_or(self.base.position, |(_, entry)| entry.position)
     }
 
     pub(crate) fn term_at(&self, index: u64) -> Option<u64> {
@@ -58,16 +72,17 @@ impl Image {
     }
 
     /// The membership in force: the newest in the log.
-    pub(crate) fn membership(&self) -> Membership {
-        let newest = self.memberships().pop();
-        let newest = newest.and_then(|entry| entry.membership());
-        newest.unwrap_or_else(|| self.base.membership.clone())
+    pub(crate) fn membership(&self) -> &Membership {
+        let newest = self.changes.last_key_value();
+        newest.map_or(&self.base.membership, |(_, membership)| membership)
     }
 
-    fn memberships(&self) -> Vec<Entry> {
-        let entries = self.entries.values();
-        let memberships = entries.filter(|entry| entry.kind == EntryKind::Membership);
-        memberships.cloned().collect()
+    /// Where the membership stands that is in force just before `index`.
+    pub(crate) fn change_before(&self, index: u64) -> Position {
+        let before = self.changes.range(..index).next_back();
+        before.map_or(self.base.position, |(index, _)| {
+            self.entries[index].position
+        })
     }
 
     /// What a replica is told at its start, with no more than `tail` entries in memory.
@@ -79,13 +94,17 @@ impl Image {
                 terms.push(entry.position);
             }
         }
-        let from = (self.last() + 1).saturating_sub(tail);
+        let from = (self.last() + 1).saturating_sub(tail.max(1));
         Restored {
             hard_state: self.hard,
             base: self.base.clone(),
             terms,
             last: self.last(),
-            memberships: self.memberships(),
+            memberships: self
+                .changes
+                .keys()
+                .map(|index| self.entries[index].clone())
+                .collect(),
             tail: self.entries.range(from..).map(|(_, e)| e.clone()).collect(),
         }
     }

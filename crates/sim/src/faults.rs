@@ -5,7 +5,7 @@ use little_raft_core::{Change, Input, Membership, Proposal, ReplicaId, Role};
 use crate::checks::Violation;
 use crate::mix::Fault;
 use crate::node::{CHANGE, address};
-use crate::weather::{MILLI, draw_timing};
+use crate::weather::{HOUR, MILLI, Weather, draw_timing};
 use crate::world::World;
 
 impl World {
@@ -27,15 +27,15 @@ impl World {
         match fault {
             Fault::CrashOne => self.crash_for_a_while(one),
             Fault::CrashLeader => self.crash_for_a_while(leader),
-            Fault::CrashAll => (0..self.nodes.len()).for_each(|at| self.crash_for_a_while(at)),
+            Fault::CrashAll => self.cut_power(),
             Fault::IsolateOne => self.isolate(one),
             Fault::IsolateLeader => self.isolate(leader),
             Fault::Split => self.split(),
             Fault::OneWay => self.cut_one_way(one),
             Fault::Bridge => self.leave_a_bridge(one),
             Fault::Heal => self.network.heal(),
-            Fault::Pause => self.nodes[one].paused_until = until,
-            Fault::PauseLeader => self.nodes[leader].paused_until = until,
+            Fault::Pause => self.pause(one, until),
+            Fault::PauseLeader => self.pause(leader, until),
             Fault::SlowDisk => self.nodes[one].slow_disk_until = until,
             Fault::StuckDisk => self.nodes[one].stuck_disk_until = until,
             Fault::SlowApply => self.nodes[one].slow_apply_until = until,
@@ -53,6 +53,12 @@ impl World {
             }
             Fault::Members => self.change_members(leader)?,
             Fault::Storm => self.network.storm_until = until,
+            Fault::SlowLinks => self.slow_links(),
+            Fault::Topple => {
+                self.network.heal();
+                self.crash_for_a_while(leader);
+            }
+            Fault::WallClock => self.nodes[one].wall_offset = self.random.below(2 * HOUR),
         }
         if !matches!(fault, Fault::Heal) && self.random.chance(300) {
             self.network.heal();
@@ -63,6 +69,30 @@ impl World {
     fn crash_for_a_while(&mut self, at: usize) {
         let down = self.random.below(self.weather.down_max);
         self.crash(at, down);
+    }
+
+    /// The power comes back everywhere at once, or it takes each its time to start.
+    fn cut_power(&mut self) {
+        let down = self.random.below(self.weather.down_max);
+        let is_together = self.weather.is_symmetric || self.random.chance(300);
+        for at in 0..self.nodes.len() {
+            match is_together {
+                true => self.crash(at, down),
+                false => self.crash_for_a_while(at),
+            }
+        }
+    }
+
+    fn slow_links(&mut self) {
+        let delay = self.random.pick(&[20, 100, 400]) * MILLI;
+        let bytes_per_second = self.random.pick(&[10_000, 100_000, 1 << 40]);
+        for from in self.ids() {
+            for to in self.ids() {
+                if self.random.chance(300) {
+                    self.network.slow_down((from, to), delay, bytes_per_second);
+                }
+            }
+        }
     }
 
     fn input_if_awake(&mut self, at: usize, input: Input) -> Result<(), Violation> {
@@ -168,7 +198,7 @@ impl World {
         let (at, until) = (one as usize - 1, self.now + self.some_time());
         match self.random.below(6) {
             0 => self.crash_for_a_while(at),
-            1 => self.nodes[at].paused_until = until,
+            1 => self.pause(at, until),
             2 => self.nodes[at].slow_disk_until = until,
             3 => {
                 for other in self.ids() {
@@ -180,6 +210,14 @@ impl World {
             _ => self.isolate(at),
         }
         Ok(())
+    }
+
+    /// After a calm, rough again as it was before.
+    pub(crate) fn roughen(&mut self, weather: Weather) {
+        let timing = self.weather.timing;
+        self.weather = weather;
+        self.weather.timing = timing;
+        (self.is_rough, self.is_idle) = (true, false);
     }
 
     /// Mends all that is broken, except around the broken replicas.
@@ -199,8 +237,8 @@ impl World {
             if self.broken.contains(&(at as u64 + 1)) {
                 continue;
             }
+            self.pause(at, self.now);
             let node = &mut self.nodes[at];
-            node.paused_until = self.now;
             node.slow_disk_until = 0;
             node.stuck_disk_until = 0;
             node.slow_apply_until = 0;

@@ -1,9 +1,9 @@
-//! Links that lose, repeat, delay and reorder, and that can be cut one way.
+//! Links that lose, repeat, delay and reorder, that can be narrow, and that can be cut one way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::random::Random;
-use crate::weather::{MICRO, MILLI, Weather};
+use crate::weather::{MICRO, MILLI, SECOND, Weather};
 
 /// What becomes of one message.
 #[derive(Debug, Default)]
@@ -14,62 +14,94 @@ pub(crate) struct Fate {
     pub(crate) unreachable: Option<u64>,
 }
 
+/// A link that is slow: far away, or narrow.
+#[derive(Debug)]
+struct Slow {
+    delay: u64,
+    bytes_per_second: u64,
+    /// When all that was given to it will have left.
+    free_at: u64,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Network {
     cut: BTreeSet<(u64, u64)>,
+    slow: BTreeMap<(u64, u64), Slow>,
     pub(crate) storm_until: u64,
 }
+
+/// What would have to wait longer for a narrow link is dropped.
+const QUEUE_MAX: u64 = SECOND;
 
 impl Network {
     pub(crate) fn cut(&mut self, from: u64, to: u64) {
         self.cut.insert((from, to));
     }
 
+    pub(crate) fn slow_down(&mut self, link: (u64, u64), delay: u64, bytes_per_second: u64) {
+        let slow = Slow {
+            delay,
+            bytes_per_second,
+            free_at: 0,
+        };
+        self.slow.insert(link, slow);
+    }
+
     pub(crate) fn mend(&mut self, from: u64, to: u64) {
         self.cut.remove(&(from, to));
+        self.slow.remove(&(from, to));
     }
 
     pub(crate) fn heal(&mut self) {
         self.cut.clear();
+        self.slow.clear();
         self.storm_until = 0;
     }
 
-    pub(crate) fn is_cut(&self, from: u64, to: u64) -> bool {
-        self.cut.contains(&(from, to))
-    }
-
     pub(crate) fn fate(
-        &self,
+        &mut self,
         now: u64,
-        (from, to): (u64, u64),
+        link: (u64, u64),
+        bytes: usize,
         random: &mut Random,
         weather: &Weather,
     ) -> Fate {
-        let loss = if now < self.storm_until {
-            500
-        } else {
-            weather.loss
-        };
-        if self.is_cut(from, to) || random.chance(loss) {
-            let unreachable = random.chance(300).then(|| random.below(50 * MILLI));
+        let is_stormy = now < self.storm_until;
+        let loss = if is_stormy { 500 } else { weather.loss };
+        let wait = self
+            .slow
+            .get_mut(&link)
+            .map_or(0, |it| it.wait(now, bytes as u64));
+        if self.cut.contains(&link) || wait > QUEUE_MAX || random.chance(loss) {
             return Fate {
                 arrivals: Vec::new(),
-                unreachable,
+                unreachable: random.chance(300).then(|| random.below(50 * MILLI)),
             };
         }
         let copies = 1 + u64::from(random.chance(weather.duplicates));
-        let delay = |random: &mut Random| {
-            let is_straggler = random.chance(weather.stragglers);
-            let most = if is_straggler {
-                weather.straggle_max
-            } else {
-                weather.delay_max
-            };
-            random.between(20 * MICRO, most)
-        };
         Fate {
-            arrivals: (0..copies).map(|_| delay(random)).collect(),
+            arrivals: (0..copies).map(|_| wait + delay(random, weather)).collect(),
             unreachable: None,
         }
     }
+}
+
+impl Slow {
+    /// How much later than usual a message arrives.
+    fn wait(&mut self, now: u64, bytes: u64) -> u64 {
+        let begins = self.free_at.max(now);
+        let ends = begins + bytes * SECOND / self.bytes_per_second;
+        if ends - now <= QUEUE_MAX {
+            self.free_at = ends;
+        }
+        ends - now + self.delay
+    }
+}
+
+fn delay(random: &mut Random, weather: &Weather) -> u64 {
+    let most = match random.chance(weather.stragglers) {
+        true => weather.straggle_max,
+        false => weather.delay_max,
+    };
+    weather.some(random, 20 * MICRO, most)
 }

@@ -10,7 +10,7 @@ use little_raft_core::{
 use crate::disk::Disk;
 use crate::machine::{Machine, Snapshot, ticket};
 use crate::random::Random;
-use crate::weather::{MICRO, MILLI, Weather};
+use crate::weather::{HOUR, MICRO, MILLI, Weather};
 
 pub(crate) const CLUSTER: u64 = 77;
 /// The ticket of changes of members: nobody waits for them.
@@ -20,6 +20,10 @@ pub(crate) fn address(id: u64) -> String {
     format!("replica {id}")
 }
 
+pub(crate) fn founders(replicas: u64) -> Membership {
+    Membership::founders((1..=replicas).map(|id| Member::voter(id, address(id))))
+}
+
 /// Something that will happen to one boot of a replica.
 #[derive(Clone, Debug)]
 pub(crate) enum Due {
@@ -27,6 +31,8 @@ pub(crate) enum Due {
     Drain,
     Flushed,
     Applied,
+    /// What was done is reported.
+    Reported(Input),
     Fetched(Fetch),
     SnapshotTaken(Snapshot),
     Piece {
@@ -44,6 +50,7 @@ impl Due {
             Self::Drain => "drains",
             Self::Flushed => "has flushed",
             Self::Applied => "has applied",
+            Self::Reported(_) => "reports",
             Self::Fetched(_) => "has fetched",
             Self::SnapshotTaken(_) => "has taken a snapshot",
             Self::Piece { .. } => "has a piece to send",
@@ -69,6 +76,8 @@ pub(crate) struct Effects {
     pub(crate) ended: Vec<(u64, Ending)>,
     /// The term before the first entry, and the entries.
     pub(crate) written: Option<(Option<u64>, Vec<Entry>)>,
+    /// Where the log begins from now on.
+    pub(crate) base: Option<Base>,
     pub(crate) applied: Vec<Entry>,
     pub(crate) machines: Vec<Machine>,
     pub(crate) events: Vec<Event>,
@@ -109,6 +118,10 @@ pub(crate) struct Node {
     pub(crate) disk: Disk,
     running: Option<Running>,
     clock_offset: u64,
+    /// By so many millionths its clock runs too fast.
+    drift: i64,
+    /// The wall clock shows so much more than the time.
+    pub(crate) wall_offset: u64,
     pub(crate) paused_until: u64,
     pub(crate) slow_disk_until: u64,
     pub(crate) stuck_disk_until: u64,
@@ -116,11 +129,10 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(id: u64, replicas: u64) -> Self {
-        let members = (1..=replicas).map(|id| Member::voter(id, address(id)));
+    pub(crate) fn new(id: u64, replicas: u64, drift: i64) -> Self {
         // Who is added later knows nobody.
         let is_founder = id <= replicas;
-        let founders = is_founder.then(|| Membership::founders(members));
+        let founders = is_founder.then(|| founders(replicas));
         let base = Base {
             membership: founders.unwrap_or_default(),
             ..Base::default()
@@ -131,6 +143,8 @@ impl Node {
             disk: Disk::new(base),
             running: None,
             clock_offset: 0,
+            drift,
+            wall_offset: HOUR,
             paused_until: 0,
             slow_disk_until: 0,
             stuck_disk_until: 0,
@@ -187,9 +201,10 @@ impl Node {
     }
 
     fn time(&self, now: u64) -> Now {
+        let gained = now as i64 * self.drift / 1_000_000;
         Now {
-            monotonic: now + self.clock_offset,
-            wall: now,
+            monotonic: self.clock_offset + now.saturating_add_signed(gained),
+            wall: now + self.wall_offset,
         }
     }
 
@@ -204,7 +219,12 @@ impl Node {
     /// When it wants to be woken, in the simulation's time.
     pub(crate) fn deadline(&self) -> u64 {
         let deadline = self.raft().map_or(u64::MAX, Raft::deadline);
-        deadline.saturating_sub(self.clock_offset)
+        let shown = deadline.saturating_sub(self.clock_offset);
+        if shown > 1 << 60 {
+            return u64::MAX;
+        }
+        let rate = 1_000_000 + self.drift;
+        (u128::from(shown) * 1_000_000 / rate as u128) as u64 + 1
     }
 
     pub(crate) fn step(&mut self, now: u64, input: Input) {
@@ -309,6 +329,7 @@ impl Node {
                 .and_then(|raft| raft.term_at(first.position.index - 1));
             effects.written = Some((before, write.entries.to_vec()));
         }
+        effects.base.clone_from(&write.base);
         self.disk.submit(write);
         self.flush(now, random, weather, effects);
     }
@@ -323,8 +344,8 @@ impl Node {
         } else {
             weather.flush_max
         };
-        let delay = random
-            .between(20 * MICRO, most)
+        let delay = weather
+            .some(random, 20 * MICRO, most)
             .max(self.stuck_disk_until.saturating_sub(now));
         effects.later.push((delay, Due::Flushed));
     }
@@ -359,8 +380,9 @@ impl Node {
             Due::Flushed => {
                 let write = self.disk.end_flush();
                 self.flush(now, random, weather, effects);
-                self.step(now, Input::Flushed { write });
+                self.report(now, Input::Flushed { write }, random, weather, effects);
             }
+            Due::Reported(input) => self.step(now, input),
             Due::Applied => self.apply(now, random, weather, effects),
             Due::Fetched(fetch) => {
                 let entries = self.read(&fetch);
@@ -444,7 +466,25 @@ impl Node {
             let delay = self.apply_delay(now, random, weather);
             effects.later.push((delay, Due::Applied));
         }
-        self.step(now, Input::Applied { index });
+        self.report(now, Input::Applied { index }, random, weather, effects);
+    }
+
+    /// Tells the core what was done, now or later.
+    fn report(
+        &mut self,
+        now: u64,
+        input: Input,
+        random: &mut Random,
+        weather: &Weather,
+        effects: &mut Effects,
+    ) {
+        match random.chance(weather.late_reports) {
+            true => {
+                let after = random.below(3 * MILLI);
+                effects.later.push((after, Due::Reported(input)));
+            }
+            false => self.step(now, input),
+        }
     }
 
     fn snapshot_taken(&mut self, now: u64, snapshot: Snapshot, random: &mut Random) {

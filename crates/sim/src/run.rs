@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use little_raft_core::{Membership, ReplicaId, Role};
 
-use crate::checks::{Violation, ensure};
+use crate::checks::{Violation, ensure, has_quorum};
 use crate::coverage::Coverage;
 use crate::journal::Journal;
 use crate::mix::Faults;
@@ -113,24 +113,27 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
 const STEPS_MAX: u64 = 60_000;
 
 fn live(world: &mut World) -> Result<(), Violation> {
-    world.run(world.weather.duration, |world| world.steps > STEPS_MAX)?;
-    half_mend(world)?;
-    commits_go_on(world, "half mended")?;
-    world.broken.clear();
-    world.calm()?;
-    commits_go_on(world, "calm")?;
-    all_agree(world)
+    let weather = world.weather.clone();
+    for _ in 0..weather.rounds {
+        let until = world.steps + STEPS_MAX / weather.rounds;
+        world.roughen(weather.clone());
+        world.run(weather.duration / weather.rounds, |world| {
+            world.steps > until
+        })?;
+        half_mend(world)?;
+        commits_go_on(world, "half mended")?;
+        world.broken.clear();
+        world.calm()?;
+        commits_go_on(world, "calm")?;
+        world.is_idle = true;
+        all_agree(world)?;
+    }
+    Ok(())
 }
 
 /// Rule 14: a majority is up, connected and works; the others go on suffering.
 fn half_mend(world: &mut World) -> Result<(), Violation> {
-    let memberships: Vec<Membership> = world
-        .nodes
-        .iter()
-        .map(|node| node.disk.logical.membership())
-        .filter(|membership| !membership.members.is_empty())
-        .flat_map(|membership| [promoted(membership.clone()), membership])
-        .collect();
+    let memberships = memberships(world);
     let count = world.nodes.len() as u64;
     let start = world.random.below(count);
     let most = world.random.between(0, count);
@@ -139,14 +142,23 @@ fn half_mend(world: &mut World) -> Result<(), Violation> {
         world.broken.insert(one);
         // Whichever membership is in force, a majority of each half must be well.
         let is_well = |id: ReplicaId| !world.broken.contains(&id.0);
-        if !memberships
-            .iter()
-            .all(|membership| membership.has_quorum(is_well))
-        {
+        if !memberships.iter().all(|it| has_quorum(it, is_well)) {
             world.broken.remove(&one);
         }
     }
     world.calm()
+}
+
+/// Those that may be in force: what is committed, and what stands after it in some log.
+fn memberships(world: &World) -> Vec<Membership> {
+    let committed = world.checks.changes.newest();
+    let logs = world.nodes.iter();
+    let logs = logs.flat_map(|node| [&node.disk.durable, &node.disk.logical]);
+    let newer = logs.map(|log| log.membership());
+    let newer = newer.filter(|membership| membership.version > committed.version);
+    let all = newer.chain([committed]);
+    all.flat_map(|membership| [promoted(membership.clone()), membership.clone()])
+        .collect()
 }
 
 /// What a membership becomes by itself.
@@ -203,25 +215,31 @@ fn shortest_log(world: &World) -> u64 {
     lasts.min().unwrap_or_default()
 }
 
-/// In the end all machines are equal and all that began has ended.
+/// With nobody asking for anything, and after one more election, what is in the log is committed, all machines are
+/// equal, and all that began has ended.
 fn all_agree(world: &mut World) -> Result<(), Violation> {
-    world.weather.propose_every = 1_000 * SECOND;
+    if let Some(leader) = world.leader().filter(|_| world.random.chance(500)) {
+        world.crash(leader, 20 * MILLI);
+    }
     world.run(SECOND, |_| false)?;
-    let equal = |world: &World| {
-        let members = world.membership();
-        let nodes = world.nodes.iter();
-        let belong = nodes.filter(|node| members.member(node.id).is_some());
-        let mut machines = belong.map(|node| node.machine());
-        let first = machines.next().flatten();
-        let last = first.map_or(0, |machine| machine.position.index);
-        let all = machines.all(|machine| machine == first);
-        last == world.checks.committed.last() && all && !members.is_joint()
-    };
-    let is_equal = world.run(60 * SECOND, equal)?;
+    let is_equal = world.run(60 * SECOND, are_equal)?;
     ensure(is_equal, "catching up", || {
         let machines: Vec<_> = world.nodes.iter().map(|node| node.machine()).collect();
         format!("after a calm minute the machines are {machines:?}")
     })?;
     world.run(2 * SECOND, |_| false)?;
     world.check_open_reads()
+}
+
+fn are_equal(world: &World) -> bool {
+    let members = world.membership();
+    let nodes = world.nodes.iter();
+    let belong = nodes.filter(|node| members.member(node.id).is_some());
+    let mut machines = belong.map(|node| node.machine());
+    let first = machines.next().flatten();
+    let last = first.map_or(0, |machine| machine.position.index);
+    let leader = world.leader().and_then(|leader| world.nodes[leader].raft());
+    let is_open = leader.is_none_or(|leader| leader.last().index > last);
+    let all = machines.all(|machine| machine == first);
+    last == world.checks.committed.last() && all && !is_open && !members.is_joint()
 }

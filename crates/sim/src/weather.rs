@@ -11,6 +11,7 @@ use crate::run::Options;
 pub(crate) const MICRO: u64 = 1_000;
 pub(crate) const MILLI: u64 = 1_000_000;
 pub(crate) const SECOND: u64 = 1_000_000_000;
+pub(crate) const HOUR: u64 = 3_600 * SECOND;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Weather {
@@ -19,8 +20,14 @@ pub(crate) struct Weather {
     /// So many more may be added to it.
     pub(crate) spares: u64,
     pub(crate) timing: Timing,
-    /// Whether reads are served by promises. All clocks of the simulation run alike.
+    /// Whether reads are served by promises, and how far clocks are trusted for that.
     leases: Option<Leases>,
+    /// By so many millionths clocks run too fast or too slow, at most.
+    pub(crate) drift: u64,
+    /// Equal things take equally long, and all that starts together starts at one instant.
+    pub(crate) is_symmetric: bool,
+    /// So often it is rough, then calm again.
+    pub(crate) rounds: u64,
     /// So long faults go on.
     pub(crate) duration: u64,
     pub(crate) faults: Vec<Fault>,
@@ -39,6 +46,10 @@ pub(crate) struct Weather {
     pub(crate) writes_per_flush: usize,
     pub(crate) apply_max: u64,
     pub(crate) slow_apply_max: u64,
+    /// In so many of a thousand cases what was done is reported later, perhaps after what was done next.
+    pub(crate) late_reports: u64,
+    /// Whether clients rush to whoever leads.
+    pub(crate) is_eager: bool,
     /// In so many of a thousand cases outputs wait for more inputs.
     pub(crate) lazy_drain: u64,
     pub(crate) propose_every: u64,
@@ -68,7 +79,16 @@ impl Weather {
             .collect();
         let mut faults = Fault::ALL.to_vec();
         faults.retain(|fault| random.chance(500) && options.faults.contains(*fault));
-        let rough = random.pick(&[0, 1, 1, 2]);
+        let is_symmetric = random.chance(60);
+        if is_symmetric {
+            faults.retain(|fault| *fault == Fault::CrashAll);
+        }
+        let rough = if is_symmetric {
+            0
+        } else {
+            random.pick(&[0, 1, 1, 2])
+        };
+        let drift = random.pick(&[0, 0, 1_000, 20_000]);
         let size = |random: &mut Random, small: &[usize]| {
             if random.chance(500) {
                 random.pick(small)
@@ -80,10 +100,10 @@ impl Weather {
             replicas: random.pick(&allowed),
             spares: random.pick(&[0, 0, 1, 2, 3]),
             timing: draw_timing(random),
-            leases: random.chance(300).then_some(Leases {
-                longest: Duration::from_millis(400),
-                drift: Duration::ZERO,
-            }),
+            leases: random.chance(300).then(|| draw_leases(drift)),
+            drift,
+            is_symmetric,
+            rounds: random.pick(&[1, 1, 2, 3]),
             duration: random.between(5, 20) * SECOND,
             faults,
             fault_every: random.pick(&[50, 150, 400, 1_000]) * MILLI,
@@ -98,7 +118,13 @@ impl Weather {
             writes_per_flush: random.pick(&[1, 3, 1_000]),
             apply_max: random.pick(&[50, 1_000]) * MICRO,
             slow_apply_max: random.pick(&[30, 300]) * MILLI,
-            lazy_drain: random.pick(&[0, 100, 600]),
+            late_reports: random.pick(&[0, 0, 300]),
+            is_eager: random.chance(400),
+            lazy_drain: if is_symmetric {
+                0
+            } else {
+                random.pick(&[0, 100, 600])
+            },
             propose_every: random.pick(&[500, 4_000, 20_000, 200_000]) * MICRO,
             payload_max: random.pick(&[8, 100, 2_000]),
             reads: random.pick(&[0, 200, 500]),
@@ -129,6 +155,14 @@ impl Weather {
         }
     }
 
+    /// How long something takes.
+    pub(crate) fn some(&self, random: &mut Random, least: u64, most: u64) -> u64 {
+        match self.is_symmetric {
+            true => most,
+            false => random.between(least, most),
+        }
+    }
+
     pub(crate) fn nodes(&self) -> u64 {
         self.replicas + self.spares
     }
@@ -141,6 +175,15 @@ impl Weather {
         self.delay_max = self.delay_max.min(2 * MILLI);
         self.flush_max = self.flush_max.min(2 * MILLI);
         self.apply_max = self.apply_max.min(100 * MICRO);
+    }
+}
+
+/// Two clocks may part by twice the drift of one.
+fn draw_leases(drift: u64) -> Leases {
+    let longest = Duration::from_millis(400);
+    Leases {
+        longest,
+        drift: longest * (2 * drift) as u32 / 1_000_000,
     }
 }
 

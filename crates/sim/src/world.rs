@@ -4,14 +4,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use little_raft_core::{Codec, Input, Membership, Message, Proposal, ReplicaId, State};
+use little_raft_core::{Codec, Event, Input, Membership, Message, Proposal, ReplicaId, State};
 
 use crate::checks::{Checks, Operation, Violation, ensure};
 use crate::coverage::Coverage;
 use crate::journal::Journal;
 use crate::machine::checksum;
 use crate::network::Network;
-use crate::node::{Due, Effects, Node};
+use crate::node::{Due, Effects, Node, founders};
 use crate::random::{Random, hash};
 use crate::run::Options;
 use crate::weather::{MICRO, MILLI, SECOND, Weather};
@@ -41,7 +41,15 @@ enum Happening {
     Restart {
         at: u64,
     },
+    /// A pause may be over.
+    Resume {
+        at: u64,
+    },
     Client,
+    /// A client that has heard who leads.
+    Rush {
+        at: u64,
+    },
     Fault,
 }
 
@@ -84,9 +92,13 @@ pub(crate) struct World {
     pub(crate) coverage: Coverage,
     /// Until then faults go on and clients speak to everybody.
     pub(crate) is_rough: bool,
+    /// No client asks for anything.
+    pub(crate) is_idle: bool,
     /// Replicas that stay broken while the others are calm.
     pub(crate) broken: BTreeSet<u64>,
     wakes: Vec<u64>,
+    /// What happened to each paused replica.
+    piled_up: Vec<Vec<Happening>>,
     planned: BinaryHeap<Reverse<Planned>>,
     plans: u64,
     /// How much has happened: the measure of how long a run takes.
@@ -98,19 +110,22 @@ impl World {
     pub(crate) fn new(seed: u64, options: &Options, journal: Journal) -> Self {
         let mut random = Random::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51ed);
         let weather = Weather::draw(&mut random, options);
+        let mut drift = || random.between(0, 2 * weather.drift) as i64 - weather.drift as i64;
+        let nodes = (1..=weather.nodes()).map(|id| Node::new(id, weather.replicas, drift()));
+        let nodes = nodes.collect();
         let mut world = Self {
             now: SECOND,
             random,
             journal,
             network: Network::default(),
-            nodes: (1..=weather.nodes())
-                .map(|id| Node::new(id, weather.replicas))
-                .collect(),
-            checks: Checks::default(),
+            nodes,
+            checks: Checks::new(founders(weather.replicas)),
             coverage: Coverage::default(),
             is_rough: true,
+            is_idle: false,
             broken: BTreeSet::new(),
             wakes: vec![u64::MAX; weather.nodes() as usize],
+            piled_up: (0..weather.nodes()).map(|_| Vec::new()).collect(),
             planned: BinaryHeap::new(),
             plans: 0,
             steps: 0,
@@ -166,7 +181,15 @@ impl World {
             Happening::Arrives { to, .. } => to - 1,
             Happening::Unreachable { at, .. } | Happening::Due { at, .. } => *at,
             Happening::Restart { at } => return self.restart(*at as usize),
+            Happening::Resume { at } => {
+                self.resume(*at as usize);
+                return Ok(());
+            }
             Happening::Client => return self.client(),
+            Happening::Rush { at } => {
+                let is_read = self.random.chance(self.weather.reads);
+                return self.operate(*at as usize, is_read);
+            }
             Happening::Fault => {
                 let every = self.random.between(1, 2 * self.weather.fault_every);
                 self.plan(every, Happening::Fault);
@@ -178,10 +201,7 @@ impl World {
             return Ok(());
         }
         if self.now < node.paused_until {
-            // What piled up is taken from many sockets and threads: in any order.
-            let after = node.paused_until - self.now;
-            let after = after + self.random.below(2 * MILLI);
-            self.plan(after, what);
+            self.piled_up[at].push(what);
             return Ok(());
         }
         match what {
@@ -207,6 +227,7 @@ impl World {
         );
         self.journal
             .detail(self.now, format_args!("{:?}", message.body));
+        self.checks.leading.heard(self.now, &message);
         self.input(at, Input::Message(message))
     }
 
@@ -237,7 +258,7 @@ impl World {
             self.nodes[at].drain(self.now, &mut self.random, &self.weather, &mut effects);
         }
         self.report(at, &effects);
-        self.checks.stepped(&self.nodes, at, &effects)?;
+        self.checks.stepped(&self.nodes, at, self.now, &effects)?;
         let boot = self.nodes[at].boot;
         for (after, due) in effects.later {
             self.plan(
@@ -249,6 +270,7 @@ impl World {
                 },
             );
         }
+        self.rush(at, &effects.events);
         for message in effects.sends {
             self.send(message);
         }
@@ -266,6 +288,25 @@ impl World {
             );
         }
         Ok(())
+    }
+
+    /// Clients that wait for a leader come as soon as there is one.
+    fn rush(&mut self, at: usize, events: &[Event]) {
+        let has_leader = |event: &Event| {
+            matches!(
+                event,
+                Event::Leadership {
+                    leader: Some(_),
+                    ..
+                }
+            )
+        };
+        if self.weather.is_eager && !self.is_idle && events.iter().any(has_leader) {
+            for _ in 0..self.random.below(4) {
+                let after = self.random.below(5 * MILLI);
+                self.plan(after, Happening::Rush { at: at as u64 });
+            }
+        }
     }
 
     fn report(&mut self, at: usize, effects: &Effects) {
@@ -290,9 +331,13 @@ impl World {
             "codec"
         );
         self.garble(&bytes);
-        let fate = self
-            .network
-            .fate(self.now, (from, to), &mut self.random, &self.weather);
+        let fate = self.network.fate(
+            self.now,
+            (from, to),
+            bytes.len(),
+            &mut self.random,
+            &self.weather,
+        );
         for after in fate.arrivals {
             self.plan(
                 after,
@@ -324,6 +369,22 @@ impl World {
         }
     }
 
+    /// The whole process stops for a while.
+    pub(crate) fn pause(&mut self, at: usize, until: u64) {
+        self.nodes[at].paused_until = until;
+        self.plan(until - self.now, Happening::Resume { at: at as u64 });
+    }
+
+    /// What piled up is taken from many sockets and threads: in any order.
+    fn resume(&mut self, at: usize) {
+        if self.now >= self.nodes[at].paused_until {
+            for what in std::mem::take(&mut self.piled_up[at]) {
+                let after = self.random.below(2 * MILLI);
+                self.plan(after, what);
+            }
+        }
+    }
+
     fn restart(&mut self, at: usize) -> Result<(), Violation> {
         if self.nodes[at].raft().is_some() {
             return Ok(());
@@ -342,6 +403,7 @@ impl World {
         self.journal
             .note(self.now, format_args!("{} crashes", at + 1));
         self.nodes[at].crash(&mut self.random);
+        self.piled_up[at].clear();
         self.checks.operations.lost(at as u64 + 1);
         self.plan(down, Happening::Restart { at: at as u64 });
     }
@@ -352,6 +414,9 @@ impl World {
         self.checks
             .operations
             .expire(self.now.saturating_sub(10 * SECOND));
+        if self.is_idle {
+            return Ok(());
+        }
         let at = self.random.below(self.nodes.len() as u64) as usize;
         let is_read = self.random.chance(self.weather.reads);
         self.operate(at, is_read)
@@ -413,7 +478,7 @@ impl World {
     pub(crate) fn membership(&self) -> Membership {
         let leader = self.leader();
         leader.map_or(Membership::default(), |leader| {
-            self.nodes[leader].disk.logical.membership()
+            self.nodes[leader].disk.logical.membership().clone()
         })
     }
 

@@ -21,11 +21,27 @@ impl Committed {
         self.entries.len() as u64
     }
 
+    /// Whether this is known to be committed; what is before the first entry always is.
+    pub(crate) fn has(&self, position: Position) -> bool {
+        let Some(at) = position.index.checked_sub(1) else {
+            return true;
+        };
+        let known = self.entries.get(at as usize);
+        known.is_some_and(|(term, _)| *term == position.term)
+    }
+
+    /// Whether an entry before this one, of its term, is committed.
+    pub(crate) fn has_of(&self, position: Position) -> bool {
+        let before = self.entries.len().min(position.index as usize - 1);
+        let entries = &self.entries[..before];
+        let later = entries.partition_point(|(term, _)| *term <= position.term);
+        later > 0 && entries[later - 1].0 == position.term
+    }
+
     /// What was acknowledged is committed.
     pub(crate) fn holds(&self, position: Position) -> Result<(), Violation> {
-        let known = self.entries.get(position.index as usize - 1);
-        let is_known = known.is_some_and(|(term, _)| *term == position.term);
-        ensure(is_known, "committed", || {
+        ensure(self.has(position), "committed", || {
+            let known = self.entries.get(position.index as usize - 1);
             format!("{position} was acknowledged, and is not committed: {known:?}")
         })
     }
@@ -51,19 +67,19 @@ impl Committed {
         Ok(())
     }
 
-    /// The newest position, if this replica has committed more than anybody before.
+    /// The positions that this replica has committed before anybody else.
     pub(crate) fn advanced(
         &mut self,
         node: &Node,
         raft: &Raft,
-    ) -> Result<Option<Position>, Violation> {
+    ) -> Result<Vec<Position>, Violation> {
         let seen = self.seen.entry((node.id.0, node.boot)).or_default();
         let from = (*seen + 1).max(raft.base().index);
         ensure(raft.committed() >= *seen, "committed", || {
             format!("{} went back from {seen} to {}", node.id, raft.committed())
         })?;
         *seen = raft.committed();
-        let mut newest = None;
+        let mut new = Vec::new();
         for index in from.max(1)..=raft.committed() {
             let term = raft.term_at(index);
             let known = self.entries.get_mut(index as usize - 1);
@@ -84,9 +100,9 @@ impl Committed {
                 })?;
                 let term = term.unwrap_or_default();
                 self.entries.push((term, raft.term()));
-                newest = Some(Position::new(index, term));
+                new.push(Position::new(index, term));
             }
         }
-        Ok(newest)
+        Ok(new)
     }
 }

@@ -2,6 +2,7 @@
 
 use little_raft_core::{Position, Raft};
 
+use super::quorum::has_quorum;
 use super::{Violation, ensure};
 use crate::node::Node;
 
@@ -13,9 +14,7 @@ pub(crate) fn check_durable(
     position: Position,
 ) -> Result<(), Violation> {
     let holds = |node: &Node| node.disk.durable.holds(position);
-    let held = raft
-        .membership()
-        .has_quorum(|id| holds(&nodes[id.0 as usize - 1]));
+    let held = has_quorum(raft.membership(), |id| holds(&nodes[id.0 as usize - 1]));
     ensure(held, "durability", || {
         let holders: Vec<u64> = nodes
             .iter()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::BytesMut;
-use little_raft_core::{Codec, Entry, Position, Raft};
+use little_raft_core::{Codec, Entry, Position, Raft, State};
 
 use super::{Violation, ensure};
 use crate::node::{Effects, Node};
@@ -16,13 +16,14 @@ pub(crate) struct Matching {
 }
 
 impl Matching {
-    pub(crate) fn written(&mut self, effects: &Effects) -> Result<(), Violation> {
+    pub(crate) fn written(&mut self, node: &Node, effects: &Effects) -> Result<(), Violation> {
         let Some((before, entries)) = &effects.written else {
             return Ok(());
         };
         let gap = || "entries were written after a gap in the log".into();
         ensure(before.is_some(), "log matching", gap)?;
         let mut before = before.unwrap_or_default();
+        check_times(node, entries)?;
         for entry in entries {
             let seen = (fingerprint(entry), before);
             let known = *self.entries.entry(entry.position).or_insert(seen);
@@ -54,6 +55,20 @@ impl Matching {
             },
         )
     }
+}
+
+/// The time of a leader's entries never goes back along its log, whatever wall clocks do. The time of what a snapshot
+/// covers is not known: who begins with nothing else may go back before it.
+fn check_times(node: &Node, entries: &[Entry]) -> Result<(), Violation> {
+    if node.raft().map(Raft::state) != Some(State::Leader) {
+        return Ok(());
+    }
+    let first = entries.first().map_or(1, |entry| entry.position.index);
+    let before = node.disk.logical.entries.get(&(first - 1));
+    let times = before.into_iter().chain(entries).map(|entry| entry.time);
+    ensure(times.is_sorted(), "times", || {
+        format!("the entries of {} from {first} on go back in time", node.id)
+    })
 }
 
 fn fingerprint(entry: &Entry) -> u64 {
