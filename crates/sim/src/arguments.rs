@@ -39,10 +39,10 @@ pub(crate) struct Arguments {
     /// Fail if a hard situation was never reached
     #[arg(long)]
     pub(crate) coverage: bool,
-    /// Plant this known bug of other systems, and run until it is found
+    /// Plant this known bug of other systems (several: p02,p17), and run until it is found
     #[cfg(feature = "plants")]
-    #[arg(long, value_parser = plant, conflicts_with = "plants")]
-    pub(crate) plant: Option<little_raft_sim::Plant>,
+    #[arg(long, value_parser = plant, value_delimiter = ',', conflicts_with = "plants")]
+    pub(crate) plant: Vec<little_raft_sim::Plant>,
     /// Plant each known bug in turn, and print what found it
     #[cfg(feature = "plants")]
     #[arg(long)]

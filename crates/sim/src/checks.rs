@@ -126,7 +126,7 @@ impl Checks {
             }
         }
         self.steps += 1;
-        if self.steps.is_multiple_of(64) && effects.is_drained {
+        if self.steps.is_multiple_of(512) && effects.is_drained {
             Matching::whole_log(node, raft)?;
         }
         Ok(())

@@ -19,10 +19,13 @@ struct Search {
 
 /// Searches what the command line names, if it names any.
 pub(crate) fn search(arguments: &Arguments) -> Option<ExitCode> {
-    let plants = match (arguments.plants, arguments.plant) {
-        (true, _) => Plant::ALL.to_vec(),
-        (false, plant) => vec![plant?],
+    let plants = match arguments.plants {
+        true => Plant::ALL,
+        false => &arguments.plant,
     };
+    if plants.is_empty() {
+        return None;
+    }
     if !arguments.trace {
         // What fails here is meant to.
         std::panic::set_hook(Box::new(|_| {}));
@@ -30,7 +33,7 @@ pub(crate) fn search(arguments: &Arguments) -> Option<ExitCode> {
     println!("| plant | what is wrong | found by | seeds | simulated | wall |");
     println!("|---|---|---|---|---|---|");
     let mut is_missed = false;
-    for plant in plants {
+    for &plant in plants {
         let search = search_for(plant, arguments);
         println!("{}", row(&search, arguments));
         is_missed |= search.found.is_none();

@@ -58,7 +58,8 @@ enum Happening {
 struct Planned {
     at: u64,
     number: u64,
-    what: Happening,
+    /// In a box: plans are moved about a lot while they wait.
+    what: Box<Happening>,
 }
 
 impl PartialEq for Planned {
@@ -146,7 +147,7 @@ impl World {
         let planned = Planned {
             at: self.now + after,
             number: self.plans,
-            what,
+            what: Box::new(what),
         };
         self.planned.push(Reverse(planned));
     }
@@ -169,7 +170,7 @@ impl World {
             }
             let Reverse(planned) = self.planned.pop().expect("it was there");
             self.now = planned.at;
-            self.happen(planned.what)?;
+            self.happen(*planned.what)?;
         }
         Ok(true)
     }
