@@ -31,7 +31,9 @@ pub(crate) use operations::{Operation, Operations};
 
 use little_raft_core::Membership;
 
+use crate::coverage::Situation;
 use crate::node::{Effects, Node};
+use crate::observer::Observer;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +68,9 @@ pub(crate) fn ensure(
 /// All that is known about a run from outside.
 #[derive(Debug)]
 pub(crate) struct Checks {
-    election: Election,
+    pub(crate) election: Election,
+    /// Counts hard situations, and judges nothing.
+    pub(crate) observer: Observer,
     matching: Matching,
     pub(crate) changes: Changes,
     pub(crate) leading: Leading,
@@ -81,6 +85,7 @@ impl Checks {
     pub(crate) fn new(founders: Membership) -> Self {
         Self {
             election: Election::default(),
+            observer: Observer::default(),
             matching: Matching::default(),
             changes: Changes::new(founders),
             leading: Leading::default(),
@@ -113,8 +118,12 @@ impl Checks {
         for position in self.committed.advanced(node, raft)? {
             check_durable(nodes, raft, position)?;
             check_electable(nodes, position)?;
-            self.changes.committed(position);
+            self.observer.committed(raft, position);
+            if self.changes.committed(position) {
+                self.observer.coverage.reach(Situation::JointCommitted);
+            }
         }
+        self.observer.stepped(now, node, raft, effects);
         self.changes.stepped(node, raft, effects, &self.committed)?;
         self.leading.stepped(now, node, raft)?;
         self.machine.applied(node, effects)?;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use little_raft_core::{Base, Entry, HardState, Membership, Position, Restored, Write};
 
+use crate::coverage::Situation;
 use crate::machine::Snapshot;
 use crate::random::Random;
 
@@ -137,6 +138,34 @@ impl Disk {
         }
     }
 
+    pub(crate) fn is_flushing(&self) -> bool {
+        self.flushing > 0
+    }
+
+    /// What it means for what is there, and for what is under way, if this is written.
+    pub(crate) fn situations(&self, write: &Write) -> Vec<Situation> {
+        let joint = write.base.as_ref().filter(|it| it.membership.is_joint());
+        let mut reached: Vec<Situation> = joint
+            .map(|_| Situation::SnapshotInJoint)
+            .into_iter()
+            .collect();
+        let Some(first) = write.entries.first().map(|entry| entry.position.index) else {
+            return reached;
+        };
+        if first <= self.logical.last() {
+            reached.push(Situation::TailReplaced);
+        }
+        let in_flush = self.pending.iter().take(self.flushing);
+        let mut in_flush = in_flush.filter_map(|it| it.entries.last());
+        if in_flush.any(|last| last.position.index >= first) {
+            reached.push(Situation::ReplacedInFlush);
+        }
+        if self.logical.changes.range(first..).next().is_some() {
+            reached.push(Situation::ChangeCutOff);
+        }
+        reached
+    }
+
     pub(crate) fn submit(&mut self, write: Write) {
         self.logical.take(&write);
         self.pending.push_back(write);
@@ -164,14 +193,17 @@ impl Disk {
     }
 
     /// Of what was being flushed any beginning may survive; of what was only queued, nothing.
-    pub(crate) fn crash(&mut self, random: &mut Random) {
+    /// How many writes are lost.
+    pub(crate) fn crash(&mut self, random: &mut Random) -> usize {
         let survive = random.below(self.flushing as u64 + 1) as usize;
         for write in self.pending.drain(..survive) {
             self.durable.take(&write);
         }
+        let lost = self.pending.len();
         self.pending.clear();
         self.flushing = 0;
         self.logical = self.durable.clone();
+        lost
     }
 
     /// The newest snapshot that `log` continues.

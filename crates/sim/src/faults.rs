@@ -17,6 +17,10 @@ impl World {
         if self.weather.faults.is_empty() {
             return Ok(());
         }
+        if self.random.chance(self.weather.mending) {
+            self.network.heal();
+            self.make_room()?;
+        }
         let fault = self.random.pick(&self.weather.faults);
         let count = self.nodes.len() as u64;
         let one = self.random.below(count) as usize;
@@ -40,8 +44,8 @@ impl World {
             Fault::StuckDisk => self.nodes[one].stuck_disk_until = until,
             Fault::SlowApply => self.nodes[one].slow_apply_until = until,
             Fault::FullDisk => {
-                let accepting = self.random.chance(500);
-                self.input_if_awake(one, Input::Accepting(accepting))?;
+                self.nodes[one].is_full = true;
+                self.input_if_awake(one, Input::Accepting(false))?;
             }
             Fault::Transfer => {
                 let to = self.random.chance(700).then_some(ReplicaId(one as u64 + 1));
@@ -59,9 +63,6 @@ impl World {
                 self.crash_for_a_while(leader);
             }
             Fault::WallClock => self.nodes[one].wall_offset = self.random.below(2 * HOUR),
-        }
-        if !matches!(fault, Fault::Heal) && self.random.chance(300) {
-            self.network.heal();
         }
         Ok(())
     }
@@ -93,6 +94,18 @@ impl World {
                 }
             }
         }
+    }
+
+    fn make_room(&mut self) -> Result<(), Violation> {
+        for at in 0..self.nodes.len() {
+            let is_broken = self.broken.contains(&(at as u64 + 1));
+            let is_full = self.nodes[at].is_full;
+            if is_full && !is_broken {
+                self.nodes[at].is_full = false;
+                self.input(at, Input::Accepting(true))?;
+            }
+        }
+        Ok(())
     }
 
     fn input_if_awake(&mut self, at: usize, input: Input) -> Result<(), Violation> {
@@ -244,11 +257,7 @@ impl World {
             node.slow_apply_until = 0;
         }
         self.start_all()?;
-        for at in 0..self.nodes.len() {
-            if !self.broken.contains(&(at as u64 + 1)) {
-                self.input(at, Input::Accepting(true))?;
-            }
-        }
+        self.make_room()?;
         self.set_timing()
     }
 }

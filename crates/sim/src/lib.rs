@@ -18,6 +18,7 @@ mod machine;
 mod mix;
 mod network;
 mod node;
+mod observer;
 mod random;
 mod run;
 mod weather;

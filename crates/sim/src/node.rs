@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use little_raft_core::message::Body;
 use little_raft_core::{
-    Apply, Base, Config, Entry, Event, Fetch, Input, Member, Membership, Message, Now,
+    Apply, Base, ChangeError, Config, Entry, Event, Fetch, Input, Member, Membership, Message, Now,
     PieceOutcome, Position, Raft, ReceivedPiece, Refusal, ReplicaId, Write,
 };
 
+use crate::coverage::Situation;
 use crate::disk::Disk;
 use crate::machine::{Machine, Snapshot, ticket};
 use crate::random::Random;
@@ -81,6 +83,8 @@ pub(crate) struct Effects {
     pub(crate) applied: Vec<Entry>,
     pub(crate) machines: Vec<Machine>,
     pub(crate) events: Vec<Event>,
+    /// What is hard about it.
+    pub(crate) reached: Vec<Situation>,
     /// All that the core wanted written was handed to the disk.
     pub(crate) is_drained: bool,
 }
@@ -123,6 +127,8 @@ pub(crate) struct Node {
     /// The wall clock shows so much more than the time.
     pub(crate) wall_offset: u64,
     pub(crate) paused_until: u64,
+    /// Its disk has no room for more.
+    pub(crate) is_full: bool,
     pub(crate) slow_disk_until: u64,
     pub(crate) stuck_disk_until: u64,
     pub(crate) slow_apply_until: u64,
@@ -146,13 +152,20 @@ impl Node {
             drift,
             wall_offset: HOUR,
             paused_until: 0,
+            is_full: false,
             slow_disk_until: 0,
             stuck_disk_until: 0,
             slow_apply_until: 0,
         }
     }
 
-    pub(crate) fn start(&mut self, now: u64, random: &mut Random, weather: &Weather) {
+    pub(crate) fn start(
+        &mut self,
+        now: u64,
+        random: &mut Random,
+        weather: &Weather,
+        effects: &mut Effects,
+    ) {
         assert!(self.running.is_none(), "started twice");
         self.boot += 1;
         self.clock_offset = random.below(1 << 40);
@@ -177,6 +190,7 @@ impl Node {
         assert!(index >= base, "no snapshot for what the log lacks");
         let mut raft = Raft::new(config, restored, self.time(now)).expect("sound timing");
         if index > base {
+            effects.reached.push(Situation::SnapshotAheadOfLog);
             raft.step(self.time(now), Input::Applied { index });
         }
         self.running = Some(Running {
@@ -193,11 +207,12 @@ impl Node {
         });
     }
 
-    pub(crate) fn crash(&mut self, random: &mut Random) {
+    /// How many writes are lost.
+    pub(crate) fn crash(&mut self, random: &mut Random) -> usize {
         self.running = None;
-        self.disk.crash(random);
         self.stuck_disk_until = 0;
         self.paused_until = 0;
+        self.disk.crash(random)
     }
 
     fn time(&self, now: u64) -> Now {
@@ -250,11 +265,21 @@ impl Node {
         effects.sends.extend(outputs.messages);
         effects.events.extend(outputs.events);
         let was_idle = running.tasks.is_empty();
+        if outputs.install.is_some() && !was_idle {
+            effects.reached.push(Situation::InstallInApply);
+        }
+        let is_told = |message: &Message| matches!(message.body, Body::Campaign);
+        if effects.sends.iter().any(is_told) && !running.sending.is_empty() {
+            effects.reached.push(Situation::GoAheadInSnapshot);
+        }
         running.tasks.extend(outputs.install.map(Task::Install));
         match outputs.apply {
             Apply::Nothing => {}
             Apply::Entries(entries) => running.tasks.push_back(Task::Entries(entries.to_vec())),
-            Apply::Stored { first, last } => running.tasks.push_back(Task::Stored { first, last }),
+            Apply::Stored { first, last } => {
+                effects.reached.push(Situation::AppliedFromStorage);
+                running.tasks.push_back(Task::Stored { first, last });
+            }
         }
         for (ticket, outcome) in outputs.proposed {
             running.proposed(ticket, outcome, effects);
@@ -330,6 +355,7 @@ impl Node {
             effects.written = Some((before, write.entries.to_vec()));
         }
         effects.base.clone_from(&write.base);
+        effects.reached.extend(self.disk.situations(&write));
         self.disk.submit(write);
         self.flush(now, random, weather, effects);
     }
@@ -382,10 +408,20 @@ impl Node {
                 self.flush(now, random, weather, effects);
                 self.report(now, Input::Flushed { write }, random, weather, effects);
             }
-            Due::Reported(input) => self.step(now, input),
+            Due::Reported(input) => {
+                let applied = self.raft().map_or(0, Raft::applied_index);
+                if matches!(input, Input::Applied { index } if index < applied) {
+                    effects.reached.push(Situation::ReportOvertaken);
+                }
+                self.step(now, input);
+            }
             Due::Applied => self.apply(now, random, weather, effects),
             Due::Fetched(fetch) => {
                 let entries = self.read(&fetch);
+                effects.reached.push(match entries.is_empty() {
+                    true => Situation::HeadDroppedInFetch,
+                    false => Situation::Fetched,
+                });
                 self.step(
                     now,
                     Input::Fetched {
@@ -402,7 +438,11 @@ impl Node {
             } => self.send_piece(now, to, transfer, offset, random, weather),
             Due::PieceStored(piece) => {
                 let (from, transfer) = (piece.from, piece.piece.transfer);
+                let end = piece.piece.end();
                 let outcome = self.store(piece, random);
+                if matches!(outcome, PieceOutcome::Stored(next) if next != end) {
+                    effects.reached.push(Situation::PieceRepeated);
+                }
                 self.step(
                     now,
                     Input::PieceStored {
@@ -566,6 +606,13 @@ impl Node {
 
 impl Running {
     fn proposed(&mut self, ticket: u64, outcome: Result<Position, Refusal>, effects: &mut Effects) {
+        effects.reached.extend(match &outcome {
+            Err(Refusal::Transferring) => Some(Situation::RefusedTransferring),
+            Err(Refusal::Busy) => Some(Situation::RefusedBusy),
+            Err(Refusal::DiskFull) => Some(Situation::RefusedDiskFull),
+            Err(Refusal::Change(ChangeError::UnderWay)) => Some(Situation::RefusedUnderWay),
+            _ => None,
+        });
         if ticket == CHANGE {
             return;
         }
@@ -629,6 +676,7 @@ impl Running {
         self.membership = base.membership.clone();
         self.snapshot_taken = base.position.index;
         effects.machines.push(self.machine);
+        effects.reached.push(Situation::Installed);
         let above = self.proposals.split_off(&(self.machine.position.index + 1));
         let covered = std::mem::replace(&mut self.proposals, above);
         let tickets = covered.into_values().flatten().map(|(_, ticket)| ticket);

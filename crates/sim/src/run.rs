@@ -98,7 +98,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
         refused: operations.refused,
         unknown: operations.unknown,
         committed: world.checks.committed.last(),
-        coverage: world.coverage,
+        coverage: world.checks.observer.coverage,
         violation,
     }
 }
@@ -110,7 +110,7 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
 }
 
 /// A busy run is a short one.
-const STEPS_MAX: u64 = 60_000;
+const STEPS_MAX: u64 = 40_000;
 
 fn live(world: &mut World) -> Result<(), Violation> {
     let weather = world.weather.clone();
@@ -177,7 +177,7 @@ fn commits_go_on(world: &mut World, when: &str) -> Result<(), Violation> {
         format_args!("{when}, but for {:?}", world.broken),
     );
     world.weather.propose_every = world.weather.propose_every.max(5 * MILLI);
-    world.run(4 * SECOND, |_| false)?;
+    world.run(3 * SECOND, |_| false)?;
     let rafts = world.nodes.iter().filter_map(|node| node.raft());
     let longest = rafts.map(|raft| raft.config().timing.election).max();
     let bound = 10 * 2 * longest.unwrap_or_default().as_nanos() as u64;
@@ -221,13 +221,13 @@ fn all_agree(world: &mut World) -> Result<(), Violation> {
     if let Some(leader) = world.leader().filter(|_| world.random.chance(500)) {
         world.crash(leader, 20 * MILLI);
     }
-    world.run(SECOND, |_| false)?;
+    world.run(SECOND / 2, |_| false)?;
     let is_equal = world.run(60 * SECOND, are_equal)?;
     ensure(is_equal, "catching up", || {
         let machines: Vec<_> = world.nodes.iter().map(|node| node.machine()).collect();
         format!("after a calm minute the machines are {machines:?}")
     })?;
-    world.run(2 * SECOND, |_| false)?;
+    world.run(SECOND, |_| false)?;
     world.check_open_reads()
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Weather {
     pub(crate) faults: Vec<Fault>,
     /// The mean time between two faults.
     pub(crate) fault_every: u64,
+    /// In so many of a thousand cases what is cut, slow or full is mended before the next fault.
+    pub(crate) mending: u64,
     /// The longest a crashed replica stays down.
     pub(crate) down_max: u64,
     pub(crate) loss: u64,
@@ -78,7 +80,9 @@ impl Weather {
             .filter(|n| (replicas.0..=replicas.1).contains(n))
             .collect();
         let mut faults = Fault::ALL.to_vec();
-        faults.retain(|fault| random.chance(500) && options.faults.contains(*fault));
+        // Few kinds meet each other often, many kinds meet all others.
+        let kinds = random.pick(&[150, 300, 600]);
+        faults.retain(|fault| random.chance(kinds) && options.faults.contains(*fault));
         let is_symmetric = random.chance(60);
         if is_symmetric {
             faults.retain(|fault| *fault == Fault::CrashAll);
@@ -106,8 +110,9 @@ impl Weather {
             rounds: random.pick(&[1, 1, 2, 3]),
             duration: random.between(5, 20) * SECOND,
             faults,
-            fault_every: random.pick(&[50, 150, 400, 1_000]) * MILLI,
-            down_max: random.pick(&[100, 800, 3_000]) * MILLI,
+            fault_every: random.pick(&[60, 150, 300, 600]) * MILLI,
+            mending: random.pick(&[200, 600, 950]),
+            down_max: random.pick(&[5, 100, 800]) * MILLI,
             loss: random.pick(&[0, 2, 20, 100]) * rough,
             duplicates: random.pick(&[0, 5, 50, 200]) * rough,
             stragglers: random.pick(&[0, 5, 30, 100]) * rough,
@@ -125,7 +130,7 @@ impl Weather {
             } else {
                 random.pick(&[0, 100, 600])
             },
-            propose_every: random.pick(&[500, 4_000, 20_000, 200_000]) * MICRO,
+            propose_every: random.pick(&[2_000, 5_000, 10_000, 20_000, 50_000]) * MICRO,
             payload_max: random.pick(&[8, 100, 2_000]),
             reads: random.pick(&[0, 200, 500]),
             snapshot_every: random.pick(&[3, 20, 100, 100_000]),
@@ -190,7 +195,7 @@ fn draw_leases(drift: u64) -> Leases {
 pub(crate) fn draw_timing(random: &mut Random) -> Timing {
     let election = random.pick(&[100, 200, 400]);
     Timing {
-        heartbeat: Duration::from_millis(election / random.pick(&[2, 4, 8])),
+        heartbeat: Duration::from_millis(election / random.pick(&[2, 3, 5])),
         election: Duration::from_millis(election),
     }
 }

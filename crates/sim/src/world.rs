@@ -7,11 +7,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use little_raft_core::{Codec, Event, Input, Membership, Message, Proposal, ReplicaId, State};
 
 use crate::checks::{Checks, Operation, Violation, ensure};
-use crate::coverage::Coverage;
+use crate::coverage::Situation;
 use crate::journal::Journal;
 use crate::machine::checksum;
 use crate::network::Network;
-use crate::node::{Due, Effects, Node, founders};
+use crate::node::{Due, Effects, Ending, Node, founders};
 use crate::random::{Random, hash};
 use crate::run::Options;
 use crate::weather::{MICRO, MILLI, SECOND, Weather};
@@ -90,7 +90,6 @@ pub(crate) struct World {
     pub(crate) network: Network,
     pub(crate) nodes: Vec<Node>,
     pub(crate) checks: Checks,
-    pub(crate) coverage: Coverage,
     /// Until then faults go on and clients speak to everybody.
     pub(crate) is_rough: bool,
     /// No client asks for anything.
@@ -121,7 +120,6 @@ impl World {
             network: Network::default(),
             nodes,
             checks: Checks::new(founders(weather.replicas)),
-            coverage: Coverage::default(),
             is_rough: true,
             is_idle: false,
             broken: BTreeSet::new(),
@@ -229,6 +227,9 @@ impl World {
         self.journal
             .detail(self.now, format_args!("{:?}", message.body));
         self.checks.leading.heard(self.now, &message);
+        if let Some(raft) = self.nodes[at].raft() {
+            self.checks.observer.arrives(raft, &message);
+        }
         self.input(at, Input::Message(message))
     }
 
@@ -259,6 +260,7 @@ impl World {
             self.nodes[at].drain(self.now, &mut self.random, &self.weather, &mut effects);
         }
         self.report(at, &effects);
+        self.look_at_reads(&mut effects);
         self.checks.stepped(&self.nodes, at, self.now, &effects)?;
         let boot = self.nodes[at].boot;
         for (after, due) in effects.later {
@@ -289,6 +291,19 @@ impl World {
             );
         }
         Ok(())
+    }
+
+    fn look_at_reads(&self, effects: &mut Effects) {
+        let leaders = self.checks.election.leaders();
+        for (ticket, ending) in &effects.ended {
+            let asked = self.checks.operations.open.get(ticket);
+            let is_across = asked.is_some_and(|asked| asked.leaders < leaders);
+            effects.reached.extend(match ending {
+                Ending::Read { .. } if is_across => Some(Situation::ReadAcrossLeaders),
+                Ending::Unknown => Some(Situation::Unknown),
+                _ => None,
+            });
+        }
     }
 
     /// Clients that wait for a leader come as soon as there is one.
@@ -393,8 +408,9 @@ impl World {
         self.journal
             .note(self.now, format_args!("{} starts", at + 1));
         self.wakes[at] = u64::MAX;
-        self.nodes[at].start(self.now, &mut self.random, &self.weather);
-        self.finish(at, Effects::default())
+        let mut effects = Effects::default();
+        self.nodes[at].start(self.now, &mut self.random, &self.weather, &mut effects);
+        self.finish(at, effects)
     }
 
     pub(crate) fn crash(&mut self, at: usize, down: u64) {
@@ -403,7 +419,9 @@ impl World {
         }
         self.journal
             .note(self.now, format_args!("{} crashes", at + 1));
-        self.nodes[at].crash(&mut self.random);
+        let lost = self.nodes[at].crash(&mut self.random);
+        let is_last = self.nodes.iter().all(|node| node.raft().is_none());
+        self.checks.observer.crashed(&self.nodes[at], lost, is_last);
         self.piled_up[at].clear();
         self.checks.operations.lost(at as u64 + 1);
         self.plan(down, Happening::Restart { at: at as u64 });
@@ -418,9 +436,23 @@ impl World {
         if self.is_idle {
             return Ok(());
         }
-        let at = self.random.below(self.nodes.len() as u64) as usize;
+        let at = self.whom_to_ask();
         let is_read = self.random.chance(self.weather.reads);
         self.operate(at, is_read)
+    }
+
+    /// Half the clients ask who leads, or believes to.
+    fn whom_to_ask(&mut self) -> usize {
+        let leads = |node: &Node| {
+            node.raft()
+                .is_some_and(|raft| raft.state() == State::Leader)
+        };
+        let leaders = (0..self.nodes.len()).filter(|at| leads(&self.nodes[*at]));
+        let leaders: Vec<usize> = leaders.collect();
+        match leaders.is_empty() || self.random.chance(500) {
+            true => self.random.below(self.nodes.len() as u64) as usize,
+            false => self.random.pick(&leaders),
+        }
     }
 
     /// A client asks a replica for something, if it is up.
@@ -436,6 +468,7 @@ impl World {
             replica: node.id.0,
             began: self.now,
             floor: self.checks.committed.last(),
+            leaders: self.checks.election.leaders(),
         };
         self.checks.operations.open.insert(ticket, operation);
         self.journal.note(

@@ -26,10 +26,13 @@ impl Changes {
         }
     }
 
-    pub(crate) fn committed(&mut self, position: Position) {
-        if let Some(membership) = self.seen.get(&position) {
-            self.committed.insert(position.index, membership.clone());
-        }
+    /// This entry is committed; true if it is a joint membership.
+    pub(crate) fn committed(&mut self, position: Position) -> bool {
+        let Some(membership) = self.seen.get(&position) else {
+            return false;
+        };
+        self.committed.insert(position.index, membership.clone());
+        membership.is_joint()
     }
 
     /// The membership in force at what is committed.

@@ -14,6 +14,11 @@ pub(crate) struct Election {
 }
 
 impl Election {
+    /// How many there were so far.
+    pub(crate) fn leaders(&self) -> usize {
+        self.leaders.len()
+    }
+
     pub(crate) fn is_new_leader(&mut self, node: &Node, raft: &Raft) -> Result<bool, Violation> {
         if raft.state() != State::Leader {
             return Ok(false);

@@ -15,6 +15,8 @@ pub(crate) struct Operation {
     pub(crate) began: u64,
     /// All that was committed anywhere when it began: a read must see it.
     pub(crate) floor: u64,
+    /// How many leaders there had been.
+    pub(crate) leaders: usize,
 }
 
 #[derive(Debug, Default)]
