@@ -76,7 +76,7 @@ impl Own {
     }
 
     pub(crate) fn rebase(&mut self, mut base: Base) {
-        if planted!(P32) {
+        if planted!(P32) && base.membership.is_joint() {
             base.membership = base.membership.left_joint();
         }
         let keeps = self.log.contains(base.position);

@@ -55,7 +55,7 @@ impl World {
                 self.weather.timing = draw_timing(&mut self.random);
                 self.set_timing()?;
             }
-            Fault::Members => self.change_members(leader)?,
+            Fault::Members => self.change_members()?,
             Fault::Storm => self.network.storm_until = until,
             Fault::SlowLinks => self.slow_links(),
             Fault::Topple => {
@@ -63,6 +63,10 @@ impl World {
                 self.crash_for_a_while(leader);
             }
             Fault::WallClock => self.nodes[one].wall_offset = self.random.below(2 * HOUR),
+        }
+        // Operators don't wait for calm.
+        if self.weather.faults.contains(&Fault::Members) && self.random.chance(400) {
+            self.change_members()?;
         }
         Ok(())
     }
@@ -122,7 +126,8 @@ impl World {
     }
 
     /// Somebody joins, leaves, or gets another part; or several of that at once.
-    fn change_members(&mut self, leader: usize) -> Result<(), Violation> {
+    fn change_members(&mut self) -> Result<(), Violation> {
+        let leader = self.whom_to_ask();
         let Some(raft) = self.nodes[leader].raft() else {
             return Ok(());
         };

@@ -66,8 +66,8 @@ fn search_for(plant: Plant, arguments: &Arguments) -> Search {
 
 fn row(search: &Search, arguments: &Arguments) -> String {
     let found = match &search.found {
-        Some(violation) if arguments.plants => violation.invariant.to_string(),
-        Some(violation) => violation.to_string(),
+        Some(violation) if arguments.plant.len() == 1 => violation.to_string(),
+        Some(violation) => violation.invariant.to_string(),
         None => "**not found**".into(),
     };
     format!(

@@ -442,7 +442,7 @@ impl World {
     }
 
     /// Half the clients ask who leads, or believes to.
-    fn whom_to_ask(&mut self) -> usize {
+    pub(crate) fn whom_to_ask(&mut self) -> usize {
         let leads = |node: &Node| {
             node.raft()
                 .is_some_and(|raft| raft.state() == State::Leader)
