@@ -354,7 +354,7 @@ impl Node {
                 .and_then(|raft| raft.term_at(first.position.index - 1));
             effects.written = Some((before, write.entries.to_vec()));
         }
-        effects.base.clone_from(&write.base);
+        effects.base = write.base.as_deref().cloned();
         effects.reached.extend(self.disk.situations(&write));
         self.disk.submit(write);
         self.flush(now, random, weather, effects);

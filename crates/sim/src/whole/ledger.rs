@@ -102,15 +102,13 @@ impl Applied {
                  deterministic, or a snapshot forgets something",
                 self.tag, self.response, new.response
             );
-        } else if let (Some(known), Some(digest)) = (self.digest, new.digest) {
-            if known != digest {
-                let _ = write!(
-                    text,
-                    "after command {} the states of replicas {first} and {second} differ: the state machine is not \
-                     deterministic, or a snapshot forgets something",
-                    self.tag
-                );
-            }
+        } else if self.digest.and(new.digest).is_some() && self.digest != new.digest {
+            let _ = write!(
+                text,
+                "after command {} the states of replicas {first} and {second} differ: the state machine is not \
+                 deterministic, or a snapshot forgets something",
+                self.tag
+            );
         }
         (!text.is_empty()).then_some(text)
     }
