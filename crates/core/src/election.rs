@@ -173,10 +173,19 @@ impl Own {
     fn can_lead(&self) -> bool {
         let election = self.config.timing.election_nanos();
         let hangs = |since| self.now.monotonic.saturating_sub(since) >= election;
-        self.members.newest().is_voter(self.config.id)
+        self.is_needed()
             && !self.is_removed()
             && self.accepting
             && !self.disk.busy_since.is_some_and(hangs)
+    }
+
+    /// Whether it votes, or will until a membership is committed without it: nobody else may have that entry, and who
+    /// lacks it can't lead (thesis, section 4.2.2).
+    fn is_needed(&self) -> bool {
+        let committed = self.members.at(self.hard.committed);
+        [self.members.newest(), committed]
+            .iter()
+            .any(|members| members.is_voter(self.config.id))
     }
 
     fn is_removed(&self) -> bool {
