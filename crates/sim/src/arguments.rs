@@ -53,16 +53,18 @@ impl Arguments {
     pub(crate) fn batch(&self) -> Batch {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = self.jobs.unwrap_or(cores);
+        #[cfg_attr(not(feature = "plants"), expect(clippy::needless_update))]
+        let options = Options {
+            replicas: self.replicas,
+            faults: self.faults,
+            trace: self.trace,
+            ..Options::default()
+        };
         Batch {
             start: self.start,
             seeds: self.minutes.map_or(self.seeds, |_| u64::MAX),
             jobs: if self.trace { 1 } else { jobs },
-            options: Options {
-                replicas: self.replicas,
-                faults: self.faults,
-                trace: self.trace,
-                ..Options::default()
-            },
+            options,
         }
     }
 
