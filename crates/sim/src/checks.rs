@@ -112,6 +112,7 @@ impl Checks {
         raft.check_invariants();
         check_promises(node, effects)?;
         self.matching.written(node, effects)?;
+        self.election.voted(effects);
         if self.election.is_new_leader(node, raft)? {
             self.committed.leader_is_complete(node, raft)?;
         }

@@ -20,6 +20,7 @@ use crate::weather::{MICRO, MILLI, SECOND, Weather};
 #[derive(Debug)]
 enum Happening {
     Arrives {
+        from: u64,
         to: u64,
         bytes: Bytes,
     },
@@ -358,6 +359,7 @@ impl World {
             self.plan(
                 after,
                 Happening::Arrives {
+                    from,
                     to,
                     bytes: bytes.clone(),
                 },
@@ -391,13 +393,22 @@ impl World {
         self.plan(until - self.now, Happening::Resume { at: at as u64 });
     }
 
-    /// What piled up is taken from many sockets and threads: in any order.
+    /// What piled up is taken by many threads, one for each peer: in any order, or one peer's after another's.
     fn resume(&mut self, at: usize) {
-        if self.now >= self.nodes[at].paused_until {
-            for what in std::mem::take(&mut self.piled_up[at]) {
-                let after = self.random.below(2 * MILLI);
-                self.plan(after, what);
-            }
+        if self.now < self.nodes[at].paused_until {
+            return;
+        }
+        let in_turn = self.random.chance(500);
+        let begins: Vec<u64> = (0..=self.nodes.len())
+            .map(|_| self.random.below(2 * MILLI))
+            .collect();
+        for what in std::mem::take(&mut self.piled_up[at]) {
+            let after = match &what {
+                Happening::Arrives { from, .. } if in_turn => begins[*from as usize],
+                Happening::Asked { .. } if in_turn => begins[0],
+                _ => self.random.below(2 * MILLI),
+            };
+            self.plan(after, what);
         }
     }
 

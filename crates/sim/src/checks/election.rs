@@ -1,16 +1,19 @@
-//! Election safety: at most one leader in a term (Raft, section 5.2).
+//! Election safety: at most one leader in a term, and a majority has voted for it in that term (Raft, section 5.2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use little_raft_core::{Raft, State};
+use little_raft_core::message::{Ballot, Body};
+use little_raft_core::{Raft, ReplicaId, State};
 
-use super::{Violation, ensure};
-use crate::node::Node;
+use super::{Violation, ensure, has_quorum};
+use crate::node::{Effects, Node};
 
 #[derive(Debug, Default)]
 pub(crate) struct Election {
     /// Who led each term, and in which boot.
     leaders: BTreeMap<u64, (u64, u64)>,
+    /// Each vote ever given to another: term, voter, candidate.
+    votes: BTreeSet<(u64, ReplicaId, ReplicaId)>,
 }
 
 impl Election {
@@ -30,6 +33,31 @@ impl Election {
             "election safety",
             || format!("{us:?} and {known:?} (id, boot) both lead term {term}"),
         )?;
+        if known.is_none() {
+            self.is_elected(node, raft)?;
+        }
         Ok(known.is_none())
+    }
+
+    pub(crate) fn voted(&mut self, effects: &Effects) {
+        for message in &effects.sends {
+            if let Body::VoteReply(reply) = &message.body {
+                if reply.granted && reply.ballot != Ballot::Pre {
+                    self.votes.insert((message.term, message.from, message.to));
+                }
+            }
+        }
+    }
+
+    fn is_elected(&self, node: &Node, raft: &Raft) -> Result<(), Violation> {
+        let votes = |id| id == node.id || self.votes.contains(&(raft.term(), id, node.id));
+        let is_elected = has_quorum(raft.membership(), votes);
+        ensure(is_elected, "election by a majority", || {
+            format!(
+                "{} leads term {} without a majority's votes",
+                node.id,
+                raft.term()
+            )
+        })
     }
 }
