@@ -301,3 +301,20 @@ fn what_a_snapshot_covers_is_never_truncated() {
 fn a_gap_is_our_own_mistake() {
     with(&[1]).append(entry(3, 1, 0));
 }
+
+/// A leader's clock may lag behind: what it appends is no earlier than what it once had in memory.
+#[test]
+fn p57_the_newest_time_outlives_its_entry() {
+    let mut log = empty();
+    let time = 7;
+    log.append(Entry {
+        time,
+        ..entry(1, 1, 0)
+    });
+    log.take_unwritten(1);
+    log.flushed(1);
+    log.shrink(0, 1);
+    assert_eq!((log.cached_from(), log.last_time()), (2, 7));
+    log.begin_at(Position::new(1, 1));
+    assert_eq!(log.last_time(), 7);
+}

@@ -41,10 +41,10 @@ impl Election {
 
     pub(crate) fn voted(&mut self, effects: &Effects) {
         for message in &effects.sends {
-            if let Body::VoteReply(reply) = &message.body {
-                if reply.granted && reply.ballot != Ballot::Pre {
-                    self.votes.insert((message.term, message.from, message.to));
-                }
+            if let Body::VoteReply(reply) = &message.body
+                && (reply.granted && reply.ballot != Ballot::Pre)
+            {
+                self.votes.insert((message.term, message.from, message.to));
             }
         }
     }
