@@ -53,7 +53,7 @@ faults! {
 ///
 /// ```
 /// let faults: little_raft_sim::Faults = "crashes,one-way".parse().unwrap();
-/// assert_eq!(faults.to_string(), "crash-one,crash-leader,crash-all,one-way");
+/// assert_eq!(faults.to_string(), "crash-one,crash-leader,crash-all,one-way,topple");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Faults(u64);
