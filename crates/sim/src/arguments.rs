@@ -36,6 +36,9 @@ pub(crate) struct Arguments {
     /// Run all seeds even if some fail
     #[arg(long)]
     pub(crate) go_on: bool,
+    /// Run whole replicas, from the driver to the log in files, under a small state machine
+    #[arg(long, conflicts_with_all = ["faults", "trace", "replicas", "minutes", "json"])]
+    pub(crate) whole: bool,
     /// Fail if a hard situation was never reached
     #[arg(long)]
     pub(crate) coverage: bool,
@@ -50,9 +53,13 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    pub(crate) fn batch(&self) -> Batch {
+    pub(crate) fn jobs(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let jobs = self.jobs.unwrap_or(cores);
+        self.jobs.unwrap_or(cores).max(1)
+    }
+
+    pub(crate) fn batch(&self) -> Batch {
+        let jobs = self.jobs();
         #[cfg_attr(not(feature = "plants"), expect(clippy::needless_update))]
         let options = Options {
             replicas: self.replicas,

@@ -4,6 +4,7 @@ mod arguments;
 mod print;
 #[cfg(feature = "plants")]
 mod search;
+mod whole_run;
 
 use std::ops::ControlFlow;
 use std::process::ExitCode;
@@ -19,6 +20,9 @@ fn main() -> ExitCode {
     #[cfg(feature = "plants")]
     if let Some(code) = search::search(&arguments) {
         return code;
+    }
+    if arguments.whole {
+        return whole_run::run(&arguments);
     }
     let began = Instant::now();
     let mut tally = Tally::default();

@@ -1,7 +1,7 @@
 //! A planted bug is found, and only where it is planted.
 #![cfg(feature = "plants")]
 
-use little_raft_sim::{Options, Plant, simulate};
+use little_raft_sim::{Options, Plant, run};
 
 #[test]
 fn a_planted_bug_is_found() {
@@ -10,9 +10,9 @@ fn a_planted_bug_is_found() {
         plant,
         ..Options::default()
     };
-    let found = (1..=10).find_map(|seed| simulate(seed, &planted).violation);
+    let found = (1..=10).find_map(|seed| run(seed, &planted).violation);
     assert_eq!(found.map(|it| it.invariant), Some("durability"));
-    assert_eq!(simulate(1, &Options::default()).violation, None);
+    assert_eq!(run(1, &Options::default()).violation, None);
 }
 
 #[test]

@@ -207,12 +207,14 @@ fn holes(cluster: &Cluster, random: &mut Random) -> String {
     format!("held: {}", closed.join(" "))
 }
 
-fn fill(cluster: &Cluster) -> String {
+fn fill(cluster: &mut Cluster) -> String {
     let mut full = Vec::new();
-    for member in &cluster.members {
+    for member in &mut cluster.members {
         if let Some(disk) = &member.disk {
             disk.fill();
-            full.push(&member.address.name[..]);
+            full.push(member.address.name.clone());
+            // The store looks whether there is space before it writes, and the disk may fill in between.
+            member.let_end();
         }
     }
     format!("small disks filled: {}", full.join("+"))

@@ -209,7 +209,8 @@ impl Trial {
 }
 
 impl Passed {
-    fn add(&mut self, one: Self) {
+    /// The sum of both.
+    pub fn add(&mut self, one: Self) {
         self.seeds += one.seeds;
         self.virtual_nanos += one.virtual_nanos;
         self.applied += one.applied;
