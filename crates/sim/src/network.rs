@@ -79,9 +79,12 @@ impl Network {
             };
         }
         let copies = 1 + u64::from(random.chance(weather.duplicates));
+        // What arrives is not known to have arrived while nothing comes back.
+        let is_silent = self.cut.contains(&(link.1, link.0));
+        let is_doubted = is_silent && random.chance(300);
         Fate {
             arrivals: (0..copies).map(|_| wait + delay(random, weather)).collect(),
-            unreachable: None,
+            unreachable: is_doubted.then(|| random.below(50 * MILLI)),
         }
     }
 }

@@ -132,7 +132,7 @@ impl Weather {
             },
             propose_every: random.pick(&[2_000, 5_000, 10_000, 20_000, 50_000]) * MICRO,
             payload_max: random.pick(&[8, 100, 2_000]),
-            reads: random.pick(&[0, 200, 500]),
+            reads: random.pick(&[0, 300, 700]),
             snapshot_every: random.pick(&[3, 20, 100, 100_000]),
             snapshot_bytes: random.pick(&[0, 300, 3_000]),
             piece_bytes: random.pick(&[100, 1_000, 100_000]),
