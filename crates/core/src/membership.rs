@@ -163,6 +163,11 @@ impl Membership {
         self
     }
 
+    /// No group gets that far: whoever says so lies.
+    pub(crate) fn is_plausible(&self) -> bool {
+        self.version < 1 << 62
+    }
+
     /// The membership that ends a joint one.
     pub(crate) fn left_joint(&self) -> Self {
         let version = self.version + 1;
@@ -463,12 +468,13 @@ fn crc32c(payload: &[u8]) -> u32 {
 }
 
 impl Entry {
-    /// What a membership entry says; none for other entries, or if it can't be read.
+    /// What a membership entry says; none for other entries, or if it can't be read or can't be.
     #[inline]
     pub fn membership(&self) -> Option<Membership> {
         if self.kind != EntryKind::Membership {
             return None;
         }
-        Membership::from_bytes(self.payload.clone()).ok()
+        let membership = Membership::from_bytes(self.payload.clone()).ok();
+        membership.filter(Membership::is_plausible)
     }
 }

@@ -115,10 +115,14 @@ impl Leading {
 
 impl Own {
     pub(crate) fn piece_arrived(&mut self, from: ReplicaId, piece: Snapshot) {
-        if piece.base.position.index <= self.hard.committed {
+        let Base {
+            position,
+            membership,
+        } = &piece.base;
+        let is_plausible = position.index < 1 << 62 && membership.is_plausible();
+        if position.index <= self.hard.committed {
             self.piece_done(from, piece.transfer, SnapshotOutcome::Installed);
-        } else if piece.base.position.index < 1 << 62 && piece.base.position.term <= self.hard.term
-        {
+        } else if is_plausible && position.term <= self.hard.term {
             self.out.pieces.push(ReceivedPiece { from, piece });
         }
     }

@@ -261,6 +261,22 @@ fn a_timing_that_cannot_work_is_not_taken_over() {
     assert!(one.raft.deadline() < 10 * SECOND);
 }
 
+/// The next change of members would go beyond the greatest version that can be.
+#[test]
+fn a_membership_that_cannot_be_is_not_taken_over() {
+    let mut one = One::following();
+    let mut membership = Membership::founders((1..=3).map(|id| Member::voter(id, "")));
+    membership.version = u64::MAX;
+    let entry = Entry {
+        kind: EntryKind::Membership,
+        payload: membership.to_bytes(),
+        ..entry(4, 5)
+    };
+    one.hear(2, 5, append(Position::new(3, 5), vec![entry]));
+    assert_eq!(one.raft.last(), Position::new(3, 5));
+    assert_ne!(one.raft.membership().version, u64::MAX);
+}
+
 /// Numbers as they occur, a little off, and the ends.
 struct Any(u64);
 
