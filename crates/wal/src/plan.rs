@@ -86,6 +86,18 @@ impl Plan {
         }
     }
 
+    /// Only a directory that was started before can have been recovered.
+    pub(crate) fn deny(disk: &dyn Disk, dir: &Path, whose: &Identity) -> Result<(), OpenError> {
+        match Self::load(disk, dir, whose)? {
+            None => Ok(()),
+            Some(_) => {
+                let what =
+                    "the group was recovered, but the identity says that it was never started";
+                Err(Damage::new(dir.join(NAME), 0, what).into())
+            }
+        }
+    }
+
     /// Makes this the directory's plan, durably: from here on it is recovered.
     pub(crate) fn store(
         &self,

@@ -128,6 +128,9 @@ impl Wal {
                 (identity, plan)
             }
             unfinished => {
+                if let Some(recorded) = &unfinished {
+                    Plan::deny(&*disk, dir, recorded)?;
+                }
                 let nameless = unfinished.is_none();
                 (make(&*disk, dir, &options, founding, nameless)?, None)
             }
@@ -142,7 +145,10 @@ impl Wal {
             vouch_again(&found.active, range)
                 .map_err(|error| OpenError::io(&found.active.path, error))?;
         }
-        identity.boot += 1;
+        identity.boot = identity.boot.checked_add(1).ok_or_else(|| {
+            let what = "it was started more often than can be";
+            Damage::new(dir.join("identity"), 0, what)
+        })?;
         identity::store(&*disk, dir, &identity)?;
         let upkeep = Upkeep {
             manifest,
