@@ -1,4 +1,4 @@
-//! The newest entries, in the runs they came in: whoever wants just such a run shares it, and nothing is copied.
+//! Entries in the runs they came in: whoever wants just such a run shares it, and nothing is copied.
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -7,9 +7,9 @@ use core::hash::{Hash, Hasher};
 
 use crate::Entry;
 
-/// Consecutive entries.
+/// Consecutive entries, from any index on: the core's newest ones, or a log in memory.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Cache {
+pub struct Runs {
     /// Invariant: none is empty, and each follows the one before.
     runs: VecDeque<Arc<[Entry]>>,
     /// The run that ends with what was appended last; closed by the first who asks.
@@ -17,20 +17,22 @@ pub(crate) struct Cache {
     bytes: usize,
 }
 
-/// The same entries are the same cache, in whatever runs.
-impl Hash for Cache {
+/// The same entries are the same, in whatever runs.
+impl Hash for Runs {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.from(0).for_each(|entry| entry.hash(state));
     }
 }
 
-impl Cache {
-    pub(crate) fn push(&mut self, entry: Entry) {
+impl Runs {
+    /// Appends an entry, the one after the last.
+    pub fn push(&mut self, entry: Entry) {
         self.bytes += entry.bytes();
         self.open.push(entry);
     }
 
-    pub(crate) fn push_run(&mut self, run: Arc<[Entry]>) {
+    /// Appends entries that came together.
+    pub fn push_run(&mut self, run: Arc<[Entry]>) {
         self.close();
         if !run.is_empty() {
             self.bytes += bytes(&run);
@@ -38,16 +40,18 @@ impl Cache {
         }
     }
 
-    pub(crate) fn first(&self) -> Option<&Entry> {
+    /// The oldest.
+    pub fn first(&self) -> Option<&Entry> {
         self.runs.front().map_or(&*self.open, |run| run).first()
     }
 
-    pub(crate) fn last(&self) -> Option<&Entry> {
+    /// The newest.
+    pub fn last(&self) -> Option<&Entry> {
         self.open.last().or_else(|| self.runs.back()?.last())
     }
 
     /// Forgets all entries from `index` on.
-    pub(crate) fn truncate(&mut self, index: u64) {
+    pub fn truncate(&mut self, index: u64) {
         self.close();
         while self.last().is_some_and(|it| it.position.index >= index) {
             let run = self.runs.pop_back().expect("the last one is in it");
@@ -58,7 +62,7 @@ impl Cache {
     }
 
     /// Forgets the oldest runs while this is over `bytes_max`, but none that goes beyond `settled`.
-    pub(crate) fn shrink(&mut self, bytes_max: usize, settled: u64) {
+    pub fn shrink(&mut self, bytes_max: usize, settled: u64) {
         let is_settled = |run: &Arc<[Entry]>| end(run) <= settled;
         while self.bytes > bytes_max && self.runs.front().is_some_and(is_settled) {
             self.bytes -= self.runs.pop_front().map_or(0, |run| bytes(&run));
@@ -66,14 +70,14 @@ impl Cache {
     }
 
     /// The entries from `first` on; all, if it begins after that.
-    pub(crate) fn from(&self, first: u64) -> impl Iterator<Item = &Entry> {
+    pub fn from(&self, first: u64) -> impl Iterator<Item = &Entry> {
         let runs = self.runs.range(self.find(first)..);
         let entries = runs.flat_map(|run| run.iter()).chain(&self.open);
         entries.skip_while(move |entry| entry.position.index < first)
     }
 
     /// Those from `first`, at least one, up to `last` as far as they fit `bytes_max`.
-    pub(crate) fn get(&mut self, first: u64, last: u64, bytes_max: usize) -> Arc<[Entry]> {
+    pub fn get(&mut self, first: u64, last: u64, bytes_max: usize) -> Arc<[Entry]> {
         self.close();
         if let Some(run) = self.runs.get(self.find(first)) {
             if (begin(run), end(run)) == (first, last) && bytes(run) <= bytes_max {
