@@ -173,8 +173,7 @@ impl<T: Codec, E: Codec> Codec for Result<T, E> {
 
 impl<T: Codec> Codec for Vec<T> {
     fn encode(&self, out: &mut BytesMut) {
-        (self.len() as u32).encode(out);
-        self.iter().for_each(|item| item.encode(out));
+        encode_list(self, out);
     }
     fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
         // Grown as items prove to be there: a count from outside reserves nothing.
@@ -184,12 +183,16 @@ impl<T: Codec> Codec for Vec<T> {
 
 impl<T: Codec> Codec for Arc<[T]> {
     fn encode(&self, out: &mut BytesMut) {
-        (self.len() as u32).encode(out);
-        self.iter().for_each(|item| item.encode(out));
+        encode_list(self, out);
     }
     fn decode(input: &mut Bytes) -> Result<Self, DecodeError> {
         Vec::decode(input).map(Self::from)
     }
+}
+
+fn encode_list<T: Codec>(list: &[T], out: &mut BytesMut) {
+    (list.len() as u32).encode(out);
+    list.iter().for_each(|item| item.encode(out));
 }
 
 /// Implements [`Codec`] for a struct whose fields follow each other in the given order, perhaps after a version.

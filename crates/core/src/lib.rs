@@ -8,7 +8,6 @@
 
 extern crate alloc;
 
-mod cache;
 mod codec;
 mod config;
 mod disk;
@@ -28,6 +27,7 @@ mod raft;
 mod random;
 mod reads;
 mod replication;
+mod runs;
 mod snapshot;
 mod transfer;
 mod types;
@@ -39,4 +39,5 @@ pub use message::Message;
 #[cfg(feature = "plants")]
 pub use plant::Plant;
 pub use raft::Raft;
+pub use runs::Runs;
 pub use types::*;

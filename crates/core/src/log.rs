@@ -4,9 +4,8 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::cache::Cache;
 use crate::plant::planted;
-use crate::{Entry, Position, Restored};
+use crate::{Entry, Position, Restored, Runs};
 
 /// The log as the core sees it. Entries before the cached ones live in storage only.
 #[derive(Clone, Debug, Hash)]
@@ -16,7 +15,7 @@ pub(crate) struct Log {
     /// The first position of each run of equal terms above the base.
     runs: Vec<Position>,
     /// The newest entries. Invariant: consecutive, the back one at `last`; none that is not durable is missing.
-    cache: Cache,
+    cache: Runs,
     last: u64,
     /// No entry was ever later than this.
     time: u64,
@@ -30,7 +29,7 @@ pub(crate) struct Log {
 
 impl Log {
     pub(crate) fn new(restored: Restored) -> Self {
-        let mut cache = Cache::default();
+        let mut cache = Runs::default();
         cache.push_run(restored.tail.into());
         Self {
             base: restored.base.position,
@@ -161,7 +160,7 @@ impl Log {
             self.unwritten = self.unwritten.max(base.index + 1);
         } else {
             self.runs.clear();
-            self.cache = Cache::default();
+            self.cache = Runs::default();
             self.end_at(base.index);
             self.last = base.index;
             self.unwritten = base.index + 1;

@@ -4,6 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::message::Body;
+use crate::types::PLAUSIBLE_MAX;
 use crate::{Config, Membership, Message, ReplicaId, Stranger};
 
 #[derive(Clone, Debug, Hash)]
@@ -99,7 +100,7 @@ impl Mail {
         if (m.cluster, m.group, m.to) != (self.cluster, self.group, self.id) || m.from == self.id {
             return Err(Stranger::OtherAddress);
         }
-        if m.term > 1 << 62 {
+        if m.term > PLAUSIBLE_MAX {
             return Err(Stranger::Implausible);
         }
         let theirs = (m.from_incarnation, m.boot);

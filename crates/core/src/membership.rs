@@ -18,6 +18,7 @@ use crate::plant::planted;
 use crate::progress::Progress;
 use crate::raft::Own;
 use crate::replication::Leading;
+use crate::types::PLAUSIBLE_MAX;
 use crate::{
     Change, ChangeError, Codec, Entry, EntryKind, Event, Member, Membership, Position, ReplicaId,
     Role, Timing,
@@ -163,9 +164,9 @@ impl Membership {
         self
     }
 
-    /// No group gets that far: whoever says so lies.
+    /// Whether a group can get that far.
     pub(crate) fn is_plausible(&self) -> bool {
-        self.version < 1 << 62
+        self.version < PLAUSIBLE_MAX
     }
 
     /// The membership that ends a joint one.

@@ -383,14 +383,14 @@ impl Own {
     fn hand_over_committed(&mut self) {
         let first = self.applying.back().unwrap_or(&self.applied) + 1;
         let committed = self.hard.committed.min(self.log.durable());
-        let last = committed;
-        if first > last || self.applying.len() >= APPLYING_MAX || self.out.install.is_some() {
+        if first > committed || self.applying.len() >= APPLYING_MAX || self.out.install.is_some() {
             return;
         }
-        let cached = self.log.cached(first, last, self.config.apply_bytes_max);
+        let apply_bytes_max = self.config.apply_bytes_max;
+        let cached = self.log.cached(first, committed, apply_bytes_max);
         let last = match &cached {
             Some(entries) => first + entries.len() as u64 - 1,
-            None => last.min(self.log.cached_from() - 1),
+            None => committed.min(self.log.cached_from() - 1),
         };
         self.out.apply = cached.map_or(Apply::Stored { first, last }, Apply::Entries);
         self.applying.push_back(planted!(P28, committed, last));

@@ -2,6 +2,7 @@
 
 use crate::Config;
 use crate::plant::planted;
+
 /// SplitMix64: enough to spread timeouts, and the same on every machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(pub(crate) u64);

@@ -7,6 +7,7 @@ use crate::plant::planted;
 use crate::progress::{Mode, Progress, Transfer};
 use crate::raft::Own;
 use crate::replication::Leading;
+use crate::types::PLAUSIBLE_MAX;
 use crate::{
     Base, Outputs, PieceOutcome, Position, ReceivedPiece, ReplicaId, SendPiece, SendSnapshot,
 };
@@ -119,7 +120,7 @@ impl Own {
             position,
             membership,
         } = &piece.base;
-        let is_plausible = position.index < 1 << 62 && membership.is_plausible();
+        let is_plausible = position.index < PLAUSIBLE_MAX && membership.is_plausible();
         if position.index <= self.hard.committed {
             self.piece_done(from, piece.transfer, SnapshotOutcome::Installed);
         } else if is_plausible && position.term <= self.hard.term {

@@ -8,6 +8,9 @@ use bytes::Bytes;
 
 use crate::Timing;
 
+/// No group gets to a term, an index or a version beyond this: whoever says so lies.
+pub(crate) const PLAUSIBLE_MAX: u64 = 1 << 62;
+
 /// Names one replica of a group, for as long as the group lives.
 ///
 /// ```

@@ -1,10 +1,9 @@
 //! A storage in memory. What it holds outlives the replica, as a disk would.
 
-use std::collections::VecDeque;
 use std::io::{self, Cursor, Read, Write as IoWrite};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use little_raft_core::{Base, Entry, EntryKind, Identity, Position, Restored, Write};
+use little_raft_core::{Base, Entry, EntryKind, Identity, Position, Restored, Runs, Write};
 
 use crate::error::StorageError;
 use crate::storage::{Founding, LogReader, Opened, SnapshotFiles, SnapshotSink, Space, Storage};
@@ -21,8 +20,8 @@ struct Disk {
     identity: Option<Identity>,
     hard_state: little_raft_core::HardState,
     base: Base,
-    /// In the runs they were written in. Those at or below the base count no more.
-    runs: VecDeque<Arc<[Entry]>>,
+    /// Those at or below the base count no more.
+    entries: Runs,
     snapshots: Vec<(Base, Arc<[u8]>)>,
     full: bool,
     broken: bool,
@@ -112,19 +111,8 @@ impl Disk {
             self.begin_after(base);
         }
         if let Some(first) = write.entries.first() {
-            self.supersede(first.position.index);
-            self.runs.push_back(write.entries.clone());
-        }
-    }
-
-    /// Forgets the entries from `index` on.
-    fn supersede(&mut self, index: u64) {
-        while self.last().is_some_and(|last| last.index >= index) {
-            let run = self.runs.pop_back().expect("the last one is in it");
-            let kept = run.partition_point(|entry| entry.position.index < index);
-            if kept > 0 {
-                self.runs.push_back(run[..kept].into());
-            }
+            self.entries.truncate(first.position.index);
+            self.entries.push_run(write.entries.clone());
         }
     }
 
@@ -132,24 +120,21 @@ impl Disk {
         let index = base.position.index;
         let is_there = self.from(index).next().map(|entry| entry.position) == Some(base.position);
         if is_there {
-            let covered = self.runs.partition_point(|run| end(run).index <= index);
-            self.runs.drain(..covered);
+            self.entries.shrink(0, index);
         } else if base.position != self.base.position {
-            self.runs.clear();
+            self.entries = Runs::default();
         }
         self.base = base.clone();
     }
 
     /// The entries from `first` on.
     fn from(&self, first: u64) -> impl Iterator<Item = &Entry> {
-        let first = first.max(self.base.position.index + 1);
-        let skip = self.runs.partition_point(|run| end(run).index < first);
-        let entries = self.runs.range(skip..).flat_map(|run| run.iter());
-        entries.skip_while(move |entry| entry.position.index < first)
+        self.entries.from(first.max(self.base.position.index + 1))
     }
 
-    fn last(&self) -> Option<Position> {
-        self.runs.back().map(|run| end(run))
+    fn last(&self) -> u64 {
+        let last = self.entries.last().map(|entry| entry.position);
+        last.unwrap_or(self.base.position).index
     }
 
     fn memberships(&self) -> Vec<Entry> {
@@ -172,7 +157,7 @@ impl Disk {
         }
         Restored {
             hard_state: self.hard_state,
-            last: self.last().map_or(base.position.index, |last| last.index),
+            last: self.last(),
             base,
             terms,
             memberships: self.memberships(),
@@ -181,31 +166,16 @@ impl Disk {
     }
 }
 
-fn end(run: &[Entry]) -> Position {
-    run.last().expect("no run is empty").position
-}
-
 impl LogReader for MemoryStorage {
     fn entries(&self, first: u64, last: u64, bytes_max: usize) -> Result<Vec<Entry>, StorageError> {
-        let disk = self.disk();
-        let begin = disk.base.position.index + 1;
-        let end = disk.last().map_or(begin - 1, |last| last.index);
+        let mut disk = self.disk();
+        let (begin, end) = (disk.base.position.index + 1, disk.last());
         if first < begin || last > end {
             return Err(StorageError::fatal(format!(
                 "entries {first} to {last} are not in memory; it holds {begin} to {end}"
             )));
         }
-        let mut bytes = 0;
-        let wanted = disk.from(first);
-        let wanted = wanted.take_while(|entry| entry.position.index <= last);
-        Ok(wanted
-            .take_while(|entry| {
-                let first_one = bytes == 0;
-                bytes += entry.bytes();
-                first_one || bytes <= bytes_max
-            })
-            .cloned()
-            .collect())
+        Ok(disk.entries.get(first, last, bytes_max).to_vec())
     }
 }
 
