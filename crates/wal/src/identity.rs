@@ -2,20 +2,18 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::io;
 use std::path::{Path, PathBuf};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
 use little_raft_core::{Codec, Identity, Member, ReplicaId};
 
 use crate::FORMAT_VERSION;
-use crate::disk::{Disk, read_small, replace};
+use crate::disk::{Disk, replace};
 use crate::error::{Damage, OpenError};
 use crate::plan::Former;
+use crate::sealed::{Sealed, seal};
 
 const NAME: &str = "identity";
 const MAGIC: &[u8; 8] = b"LRIDENT\n";
-const HEADER_BYTES: usize = 16;
 const BYTES_MAX: usize = 1 << 20;
 
 /// Who opens a directory: recorded in a new one, compared with what is recorded in an old one.
@@ -133,26 +131,16 @@ fn said(members: &[Member]) -> String {
 /// The recorded identity; nothing if the directory has none.
 pub(crate) fn load(disk: &dyn Disk, dir: &Path) -> Result<Option<Identity>, OpenError> {
     let path = dir.join(NAME);
-    let bytes = match read_small(disk, &path, BYTES_MAX) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(|error| OpenError::io(&path, error))?,
+    let stranger = "it does not begin like an identity";
+    let Some(sealed) = Sealed::read(disk, &path, MAGIC, BYTES_MAX, stranger)? else {
+        return Ok(None);
     };
-    let mut bytes = Bytes::from(bytes);
-    let damaged = |what: &str| Err(Damage::new(&path, 0, what).into());
-    if bytes.len() < HEADER_BYTES || &bytes[..8] != MAGIC {
-        return damaged("it does not begin like an identity");
+    if sealed.version > FORMAT_VERSION {
+        return Err(newer(&path, sealed.version));
     }
-    bytes.advance(8);
-    let (version, checksum) = (bytes.get_u32_le(), bytes.get_u32_le());
-    if version > FORMAT_VERSION {
-        return Err(newer(&path, version));
-    }
-    if version != FORMAT_VERSION || crc32c::crc32c(&bytes) != checksum {
-        return damaged("its checksum does not match");
-    }
-    match Identity::from_bytes(bytes) {
+    match Identity::from_bytes(sealed.content(&path)?) {
         Ok(identity) => Ok(Some(identity)),
-        Err(error) => damaged(&error.to_string()),
+        Err(error) => Err(Damage::new(&path, 0, error.to_string()).into()),
     }
 }
 
@@ -166,11 +154,6 @@ pub(crate) fn newer(path: &Path, found: u32) -> OpenError {
 
 /// Makes `identity` the directory's, durably.
 pub(crate) fn store(disk: &dyn Disk, dir: &Path, identity: &Identity) -> Result<(), OpenError> {
-    let body = identity.to_bytes();
-    let mut bytes = BytesMut::with_capacity(HEADER_BYTES + body.len());
-    bytes.put_slice(MAGIC);
-    bytes.put_u32_le(FORMAT_VERSION);
-    bytes.put_u32_le(crc32c::crc32c(&body));
-    bytes.put_slice(&body);
+    let bytes = seal(MAGIC, &identity.to_bytes());
     replace(disk, dir, NAME, &bytes).map_err(|error| OpenError::io(&dir.join(NAME), error))
 }

@@ -4,6 +4,7 @@
 //! [`Wal::append`] makes writes durable with one write and one flush; [`Reader`] reads durable entries meanwhile; and
 //! [`Wal::open`] tells what a crash left unfinished from what the disk has lost. The bytes are described in `FORMAT.md`.
 
+mod directory;
 mod disk;
 mod error;
 mod group;
@@ -14,6 +15,7 @@ mod reader;
 mod real;
 mod record;
 mod recovery;
+mod sealed;
 mod segment;
 mod snapshot;
 mod survivor;

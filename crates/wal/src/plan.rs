@@ -8,19 +8,19 @@
 use std::io;
 use std::path::Path;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use little_raft_core::{Codec, DecodeError, Identity, Member, ReplicaId, Write};
 
-use crate::disk::{Disk, read_small, replace};
+use crate::disk::{Disk, replace};
 use crate::error::{AppendError, Damage, OpenError};
 use crate::group::Group;
 use crate::identity::{self, newer};
 use crate::record::{Record, decode_record, encode_write};
+use crate::sealed::{Sealed, seal};
 use crate::{FORMAT_VERSION, Wal};
 
 const NAME: &str = "recovered";
 const MAGIC: &[u8; 8] = b"LRRECOV\n";
-const HEADER_BYTES: usize = 16;
 const BYTES_MAX: usize = 16 << 20;
 
 /// Who a directory's replica was before its group was recovered: what its operator's settings may still say.
@@ -57,25 +57,15 @@ impl Plan {
         whose: &Identity,
     ) -> Result<Option<Self>, OpenError> {
         let path = dir.join(NAME);
-        let bytes = match read_small(disk, &path, BYTES_MAX) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(|error| OpenError::io(&path, error))?,
+        let stranger = "it does not begin like the record of a recovery";
+        let Some(sealed) = Sealed::read(disk, &path, MAGIC, BYTES_MAX, stranger)? else {
+            return Ok(None);
         };
-        let mut bytes = Bytes::from(bytes);
+        if sealed.version > FORMAT_VERSION && sealed.is_whole {
+            return Err(newer(&path, sealed.version));
+        }
         let damaged = |what: &str| Err(Damage::new(&path, 0, what).into());
-        if bytes.len() < HEADER_BYTES || &bytes[..8] != MAGIC {
-            return damaged("it does not begin like the record of a recovery");
-        }
-        bytes.advance(8);
-        let (version, checksum) = (bytes.get_u32_le(), bytes.get_u32_le());
-        let sound = crc32c::crc32c(&bytes) == checksum;
-        if version > FORMAT_VERSION && sound {
-            return Err(newer(&path, version));
-        }
-        if version != FORMAT_VERSION || !sound {
-            return damaged("its checksum does not match");
-        }
-        match Self::decode(bytes) {
+        match Self::decode(sealed.content(&path)?) {
             Ok((replica, incarnation, plan)) => {
                 if (replica, incarnation) != (whose.replica, whose.incarnation) {
                     return damaged("it is of another data directory");
@@ -105,12 +95,7 @@ impl Plan {
         dir: &Path,
         whose: &Identity,
     ) -> Result<(), OpenError> {
-        let body = self.encode(whose);
-        let mut bytes = BytesMut::with_capacity(HEADER_BYTES + body.len());
-        bytes.put_slice(MAGIC);
-        bytes.put_u32_le(FORMAT_VERSION);
-        bytes.put_u32_le(crc32c::crc32c(&body));
-        bytes.put_slice(&body);
+        let bytes = seal(MAGIC, &self.encode(whose));
         replace(disk, dir, NAME, &bytes).map_err(|error| OpenError::io(&dir.join(NAME), error))
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use little_raft_core::{Identity, Member, Restored, Write};
 
+use crate::directory::{lock, make_durable};
 use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::identity;
@@ -16,7 +17,6 @@ use crate::recovery::{Torn, recover};
 use crate::segment::Segment;
 use crate::snapshot::SnapshotStore;
 use crate::upkeep::Upkeep;
-use crate::wal::{lock, tidy, vouch_again};
 use crate::{Options, Wal};
 
 /// A stopped replica's directory, locked while this lives. Reading it changes nothing; [`rewrite`](Self::rewrite) does.
@@ -170,21 +170,21 @@ impl Survivor {
 
     /// What a start would do before it trusts what it has read.
     fn make_durable(&mut self) -> Result<(), OpenError> {
-        let listed = self.wal.listed();
+        let unvouched = self.unvouched.take();
+        let unvouched = unvouched.as_ref();
+        let unvouched = unvouched.map(|(segment, range)| (&**segment, range.clone()));
         // Files to be used again stay where they are.
-        tidy(
-            &*self.disk,
-            &self.dir,
-            &self.recorded,
-            listed,
-            &self.options,
-        )?;
-        self.wal.vouch_for_manifest()?;
-        match self.unvouched.take() {
-            Some((segment, range)) => {
-                vouch_again(&segment, range).map_err(|error| OpenError::io(&segment.path, error))
-            }
-            None => Ok(()),
-        }
+        let (disk, identity) = (&*self.disk, &self.recorded);
+        self.wal.with_manifest(|manifest| {
+            make_durable(
+                disk,
+                &self.dir,
+                identity,
+                manifest,
+                unvouched,
+                &self.options,
+            )
+            .map(drop)
+        })
     }
 }

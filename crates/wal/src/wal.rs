@@ -1,8 +1,6 @@
 //! Opening the log and appending to it: one write and one flush for all that is appended at once.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -10,20 +8,21 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use bytes::{BufMut, BytesMut};
 use little_raft_core::{Identity, Restored, Write};
 
-use crate::disk::{Disk, DiskLock};
+use crate::directory::{lock, make, make_durable};
+use crate::disk::Disk;
 use crate::error::{AppendError, Damage, OpenError};
 use crate::group::{Group, Run};
 use crate::identity::{self, Founding};
-use crate::manifest::{Listed, Manifest};
+use crate::manifest::Manifest;
 use crate::plan::Plan;
 use crate::reader::Reader;
 use crate::record::{encode_opening, encode_write, entry_is_sound};
-use crate::recovery::{Found, Torn, read_header, recover};
+use crate::recovery::{Found, Torn, recover};
 use crate::segment::{
     ALIGNMENT, BATCH_HEADER_BYTES, BatchHeader, Chain, SEGMENT_HEADER_BYTES, Segment,
-    SegmentHeader, segment_identity, segment_number, segment_path,
+    SegmentHeader, segment_identity,
 };
-use crate::upkeep::{Index, Shared, Upkeep, Upkeeper, reserve};
+use crate::upkeep::{Index, Shared, Upkeep, Upkeeper};
 
 /// The most that one append may hold, in bytes (rule 12).
 const APPEND_BYTES_MAX: usize = 1 << 30;
@@ -31,7 +30,6 @@ const APPEND_BYTES_MAX: usize = 1 << 30;
 const BUFFER_BYTES_KEPT: usize = 4 << 20;
 /// A batch without records: its header.
 const MARKER_BYTES: u64 = BATCH_HEADER_BYTES as u64;
-const FIRST_SEGMENT: u64 = 1;
 
 /// Sizes, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -137,14 +135,8 @@ impl Wal {
         };
         let manifest = Manifest::load(&*disk, dir, identity.incarnation)?;
         let found = recover(&*disk, dir, identity.incarnation, manifest.listed())?;
-        let recycled = tidy(&*disk, dir, &identity, manifest.listed(), &options)?;
-        manifest
-            .vouch_again()
-            .map_err(|error| OpenError::io(manifest.path(), error))?;
-        if let Some(range) = found.unvouched.clone() {
-            vouch_again(&found.active, range)
-                .map_err(|error| OpenError::io(&found.active.path, error))?;
-        }
+        let unvouched = found.unvouched.clone().map(|range| (&*found.active, range));
+        let recycled = make_durable(&*disk, dir, &identity, &manifest, unvouched, &options)?;
         identity.boot = identity.boot.checked_add(1).ok_or_else(|| {
             let what = "it was started more often than can be";
             Damage::new(dir.join("identity"), 0, what)
@@ -228,15 +220,8 @@ impl Wal {
     }
 
     /// The segments that must exist.
-    pub(crate) fn listed(&self) -> Listed {
-        self.shared.upkeep().manifest.listed()
-    }
-
-    /// The manifest is durable as it was read.
-    pub(crate) fn vouch_for_manifest(&self) -> Result<(), OpenError> {
-        let manifest = &self.shared.upkeep().manifest;
-        let vouched = manifest.vouch_again();
-        vouched.map_err(|error| OpenError::io(manifest.path(), error))
+    pub(crate) fn with_manifest<T>(&self, look: impl FnOnce(&Manifest) -> T) -> T {
+        look(&self.shared.upkeep().manifest)
     }
 
     pub(crate) fn restored(&self) -> Result<BTreeMap<u64, Restored>, OpenError> {
@@ -517,137 +502,4 @@ fn encode_batch(
         .iter()
         .map(|(id, write)| encode_write(*id, write, body, buffer))
         .collect()
-}
-
-pub(crate) fn lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DiskLock>, OpenError> {
-    let path = dir.join("lock");
-    disk.lock(&path).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => OpenError::Locked {
-            dir: dir.to_path_buf(),
-        },
-        _ => OpenError::io(&path, error),
-    })
-}
-
-/// Makes a new directory's files. Boot number 0 says that they are not finished; the first start's number ends that.
-fn make(
-    disk: &dyn Disk,
-    dir: &Path,
-    options: &Options,
-    founding: &Founding,
-    nameless: bool,
-) -> Result<Identity, OpenError> {
-    let names = disk.list(dir).map_err(|error| OpenError::io(dir, error))?;
-    let logs = names
-        .iter()
-        .any(|name| name == "manifest" || segment_number(name).is_some());
-    if nameless && logs {
-        let what = "the file is missing, though there is a log";
-        return Err(Damage::new(dir.join("identity"), 0, what).into());
-    }
-    let identity = founding.unfinished();
-    identity::store(disk, dir, &identity)?;
-    let path = segment_path(dir, FIRST_SEGMENT);
-    make_first_segment(disk, dir, &path, options, identity.incarnation)
-        .map_err(|error| OpenError::io(&path, error))?;
-    let listed = Listed {
-        first: FIRST_SEGMENT,
-        last: FIRST_SEGMENT,
-    };
-    Manifest::create(disk, dir, identity.incarnation, listed)
-        .map_err(|error| OpenError::io(&dir.join("manifest"), error))?;
-    Ok(identity)
-}
-
-fn make_first_segment(
-    disk: &dyn Disk,
-    dir: &Path,
-    path: &Path,
-    options: &Options,
-    incarnation: u64,
-) -> io::Result<()> {
-    let file = reserve(disk, path, options.first_bytes(), true)?;
-    let identity = segment_identity(incarnation, FIRST_SEGMENT);
-    let chain = Chain {
-        next: 1,
-        checksum: 0,
-    };
-    let header = SegmentHeader {
-        identity,
-        previous_end: 0,
-        chain,
-    };
-    let mut begin = BytesMut::from(&header.to_bytes()[..]);
-    begin.put_bytes(0, BATCH_HEADER_BYTES);
-    BatchHeader::seal(&mut begin[SEGMENT_HEADER_BYTES..], identity, chain, true);
-    file.write_at(&begin, 0)?;
-    file.sync_data()?;
-    disk.sync_dir(dir)
-}
-
-/// A killed process leaves its last write in the machine's memory, where it can be read though it is not durable, and
-/// after a failed flush it may be there and never be written. So the newest batch is written again and flushed.
-pub(crate) fn vouch_again(active: &Segment, unvouched: Range<u64>) -> io::Result<()> {
-    let mut bytes = vec![0; (unvouched.end - unvouched.start) as usize];
-    let filled = active.file.read_at(&mut bytes, unvouched.start)?;
-    active.file.write_at(&bytes[..filled], unvouched.start)?;
-    active.file.sync_data()
-}
-
-/// Takes care of what a crash left: files that are not listed (any more, or yet). Returns those to be used again.
-pub(crate) fn tidy(
-    disk: &dyn Disk,
-    dir: &Path,
-    identity: &Identity,
-    listed: Listed,
-    options: &Options,
-) -> Result<Vec<PathBuf>, OpenError> {
-    let mut recycled = Vec::new();
-    for name in disk.list(dir).map_err(|error| OpenError::io(dir, error))? {
-        let path = dir.join(&name);
-        let failed = |error| OpenError::io(&path, error);
-        let number = segment_number(&name);
-        if number.is_some_and(|number| (listed.first..=listed.last).contains(&number)) {
-            continue;
-        }
-        if let Some(number) = number.filter(|number| *number > listed.last) {
-            check_unlisted(disk, &path, number, identity.incarnation)?;
-        }
-        if name.ends_with(".recycled") && recycled.len() < 2 {
-            let length = disk.open(&path).and_then(|file| file.length());
-            if length.map_err(failed)? == options.segment_bytes() {
-                recycled.push(path);
-                continue;
-            }
-        }
-        let ours = number.is_some() || name.ends_with(".recycled") || name.ends_with(".tmp");
-        if ours {
-            disk.remove(&path).map_err(failed)?;
-        }
-    }
-    Ok(recycled)
-}
-
-/// A segment that was begun was listed before: then the manifest has forgotten it, and can't be trusted.
-fn check_unlisted(
-    disk: &dyn Disk,
-    path: &Path,
-    number: u64,
-    incarnation: u64,
-) -> Result<(), OpenError> {
-    let segment = Segment {
-        number,
-        path: path.to_path_buf(),
-        file: disk
-            .open(path)
-            .map_err(|error| OpenError::io(path, error))?,
-        bytes: 0,
-    };
-    match read_header(&segment, incarnation)? {
-        Some(_) => {
-            let what = "the segment was begun, but the manifest does not list it any more";
-            Err(Damage::new(path, 0, what).into())
-        }
-        None => Ok(()),
-    }
 }
