@@ -1,130 +1,22 @@
 //! The algorithm, joined to those who wait for its answers.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use little_raft_core::{
-    Apply, Base, Config, ConfigError, Event as Observed, Input, Membership, Message, Now, Outputs,
-    Position, Raft, Refusal, ReplicaId, Restored, SendPiece, SendSnapshot, State, Timing, Write,
+    Apply, Base, Config, ConfigError, Input, Membership, Now, Position, Raft, Refusal, ReplicaId,
+    Restored, State, Timing,
 };
 
 use super::applier::{Applied, ApplyWork, Batch};
-use super::changes::{ChangeRequest, Changes, Ended};
+use super::changes::Changes;
+use super::effects::{Effects, Event};
 use super::limits::Limits;
 use super::log_writer::LogOutcome;
-use super::reads::{FailedRead, ReadTask, Reads};
-use super::store::StoreWork;
-use super::waiters::{Ending, Proposal, Proposals};
+use super::reads::{ReadTask, Reads};
+use super::waiters::{Proposal, Proposals};
 use crate::error::{ProposeError, ReadError};
 use crate::machine::StateMachine;
-use crate::pending::Limit;
-
-/// One thing that happened to a replica.
-pub enum Event<M: StateMachine> {
-    /// Time passed.
-    Wake,
-    /// Somebody proposed.
-    Propose(Proposal<M::Response>),
-    /// Somebody wants to change the members.
-    ChangeMembers(Box<ChangeRequest>),
-    /// Somebody wants to read.
-    Read(Box<dyn ReadTask<M>>),
-    /// Somebody wants to read once this index is applied.
-    ReadAtLeast(u64, Box<dyn ReadTask<M>>),
-    /// A piece of work on the state machine is done.
-    Applied(Applied<M::Response>),
-    /// A snapshot was saved, or could not be.
-    Saved(Option<Base>),
-    /// Anything the core knows by itself. Boxed: events are moved more often than this is made.
-    Core(Box<Input>),
-}
-
-impl<M: StateMachine> Event<M> {
-    /// Something that the core knows by itself.
-    pub fn core(input: Input) -> Self {
-        Self::Core(Box::new(input))
-    }
-}
-
-/// All that has to be done after some events. The fields may be worked on in any order; each one in its own order.
-pub struct Effects<M: StateMachine> {
-    /// To send.
-    pub messages: Vec<Message>,
-    /// To make durable; then tell the core [`Input::Flushed`].
-    pub write: Option<Write>,
-    /// For the applier, in this order.
-    pub apply: Vec<ApplyWork<M>>,
-    /// For the store.
-    pub store: Vec<StoreWork>,
-    /// Transfers that begin; a view comes from the applier.
-    pub begun: Vec<SendSnapshot>,
-    /// Pieces that may be sent.
-    pub pieces: Vec<SendPiece>,
-    /// Transfers that are over.
-    pub ended: Vec<SendSnapshot>,
-    /// Waits that have ended.
-    pub endings: Vec<Ending<M::Response>>,
-    /// Waits whose time is over; those in `endings` come first.
-    pub(crate) expired: Vec<Arc<dyn Limit>>,
-    /// Reads that have failed.
-    pub failed_reads: Vec<FailedRead<M>>,
-    /// Changes of members that have ended.
-    pub changed: Vec<Ended>,
-    /// The replica is no longer a member: it must stop.
-    pub is_removed: bool,
-}
-
-impl<M: StateMachine> Effects<M> {
-    /// Tells everybody whose wait has ended. Call it with no lock held.
-    pub fn end_waits(&mut self) {
-        for (waiter, ended) in self.endings.drain(..) {
-            waiter.send(ended);
-        }
-        self.expired.drain(..).for_each(|wait| wait.expire());
-        for (task, error) in self.failed_reads.drain(..) {
-            task.fail(error);
-        }
-        for (answer, outcome) in self.changed.drain(..) {
-            answer.send(outcome);
-        }
-    }
-
-    /// Whether anybody's wait has ended, but by what is applied.
-    pub fn is_about_waits(&self) -> bool {
-        !(self.endings.is_empty()
-            && self.expired.is_empty()
-            && self.failed_reads.is_empty()
-            && self.changed.is_empty())
-    }
-
-    /// Whether there is anything for the store or about transfers.
-    pub fn is_about_stragglers(&self) -> bool {
-        !(self.store.is_empty()
-            && self.begun.is_empty()
-            && self.pieces.is_empty()
-            && self.ended.is_empty())
-    }
-}
-
-impl<M: StateMachine> Default for Effects<M> {
-    fn default() -> Self {
-        Self {
-            messages: Vec::new(),
-            write: None,
-            apply: Vec::new(),
-            store: Vec::new(),
-            begun: Vec::new(),
-            pieces: Vec::new(),
-            ended: Vec::new(),
-            endings: Vec::new(),
-            expired: Vec::new(),
-            failed_reads: Vec::new(),
-            changed: Vec::new(),
-            is_removed: false,
-        }
-    }
-}
 
 /// The engine's own limits.
 #[derive(Clone, Copy, Debug)]
@@ -330,11 +222,8 @@ impl<M: StateMachine> Engine<M> {
         let within = proposal.terms.as_ref().and_then(|terms| terms.within);
         let timeout = within.unwrap_or(self.config.proposal_timeout);
         proposal.deadline = now.monotonic.saturating_add(nanos(timeout));
-        if within.is_some() {
-            let limit = proposal.waiter.limit();
-            limit
-                .into_iter()
-                .for_each(|limit| self.limits.add(proposal.deadline, limit));
+        if let Some(limit) = within.and_then(|_| proposal.waiter.limit()) {
+            self.limits.add(proposal.deadline, limit);
         }
         if self.raft.leader().is_none() || !self.parked.is_empty() {
             self.park(proposal);
@@ -522,17 +411,13 @@ impl<M: StateMachine> Engine<M> {
         if outputs.write.is_some() {
             effects.write = outputs.write.take();
         }
-        if is_anything_rare(outputs) {
-            digest_rare(outputs, effects);
-        }
+        effects.take_rare(outputs);
         let apply = std::mem::take(&mut outputs.apply);
         let install = match outputs.install {
             Some(_) => outputs.install.take().map(Box::new),
             None => None,
         };
-        if !outputs.reads.is_empty() {
-            std::mem::swap(&mut self.confirmed, &mut outputs.reads);
-        }
+        std::mem::swap(&mut self.confirmed, &mut outputs.reads);
         // Positions before entries: who waits for an entry goes to the applier with it.
         if !outputs.proposed.is_empty() {
             std::mem::swap(&mut self.proposed, &mut outputs.proposed);
@@ -614,12 +499,10 @@ impl<M: StateMachine> Engine<M> {
     }
 
     fn serve_confirmed(&mut self) {
-        if !self.confirmed.is_empty() {
-            for (ticket, outcome) in self.confirmed.drain(..) {
-                match outcome {
-                    Ok(index) => self.reads.confirmed(ticket, index),
-                    Err(_) => self.reads.refused(ticket),
-                }
+        for (ticket, outcome) in self.confirmed.drain(..) {
+            match outcome {
+                Ok(index) => self.reads.confirmed(ticket, index),
+                Err(_) => self.reads.refused(ticket),
             }
         }
         if !self.reads.is_any_confirmed() {
@@ -671,45 +554,6 @@ impl<M: StateMachine> Engine<M> {
     /// Who belongs to the group.
     pub fn membership(&self) -> &Membership {
         self.raft.membership()
-    }
-}
-
-/// Most steps cause none of this: one look spares the lists one by one.
-fn is_anything_rare(outputs: &Outputs) -> bool {
-    !(outputs.events.is_empty()
-        && outputs.send_snapshot.is_empty()
-        && outputs.send_piece.is_empty()
-        && outputs.sent.is_empty()
-        && outputs.fetch.is_empty()
-        && outputs.pieces.is_empty())
-}
-
-fn digest_rare<M: StateMachine>(outputs: &mut Outputs, effects: &mut Effects<M>) {
-    for event in outputs.events.drain(..) {
-        effects.is_removed |= event == Observed::Removed;
-        log_event(event);
-    }
-    effects.begun.append(&mut outputs.send_snapshot);
-    effects.pieces.append(&mut outputs.send_piece);
-    effects.ended.append(&mut outputs.sent);
-    let fetches = outputs.fetch.drain(..).map(StoreWork::Fetch);
-    effects.store.extend(fetches);
-    let pieces = outputs.pieces.drain(..).map(StoreWork::Piece);
-    effects.store.extend(pieces);
-}
-
-fn log_event(event: Observed) {
-    match event {
-        Observed::Leadership {
-            term,
-            leader,
-            state,
-        } => tracing::info!(term, ?leader, ?state, "leadership changed"),
-        Observed::SteppedDown(why) => tracing::warn!(?why, "stepped down"),
-        Observed::Ignored { from, reason } => {
-            tracing::warn!(%from, ?reason, "a message was not listened to");
-        }
-        other => tracing::info!(?other, "event"),
     }
 }
 

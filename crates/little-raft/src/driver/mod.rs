@@ -7,6 +7,7 @@
 
 mod applier;
 mod changes;
+mod effects;
 mod engine;
 mod limits;
 mod log_writer;
@@ -22,7 +23,8 @@ mod waiters;
 
 pub use applier::{Applied, Applier, ApplierConfig, ApplyWork, Batch, Done, Job};
 pub use changes::{ChangeRequest, Changes};
-pub use engine::{Effects, Engine, EngineConfig, Event, Progress};
+pub use effects::{Effects, Event};
+pub use engine::{Engine, EngineConfig, Progress};
 pub use log_writer::{LogOutcome, LogWriter};
 pub use outcome::{Ended, Outcome, Waiter};
 pub use pieces::{PieceWriter, Whole};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use little_raft_core::{Conditions, EntryKind, Position};
 
-use super::applier::Applied;
+use super::applier::{Applied, Waiting};
 use super::outcome::{Ended, Waiter};
 use crate::error::ProposeError;
 use crate::pending::Answer;
@@ -79,7 +79,7 @@ pub struct Proposals<R> {
     asked: VecDeque<(u64, Proposal<R>)>,
     /// In the log at this position, not handed to the applier: in rising order of (index, term), because one index
     /// can be taken by several terms.
-    placed: VecDeque<(Position, Waiter<R>)>,
+    placed: Waiting<R>,
     /// Position learned after the applier had been given that index.
     late: Vec<(Position, Waiter<R>)>,
     /// What was applied while forwarded proposals were open, in rising order, for [`late`](Self::late).
@@ -162,11 +162,7 @@ impl<R> Proposals<R> {
     }
 
     /// Those that stand at or below `last`, which is committed and handed to the applier now.
-    pub fn hand_over(
-        &mut self,
-        last: Position,
-        endings: &mut Vec<Ending<R>>,
-    ) -> VecDeque<(Position, Waiter<R>)> {
+    pub fn hand_over(&mut self, last: Position, endings: &mut Vec<Ending<R>>) -> Waiting<R> {
         assert!(
             last.index > self.handed,
             "entries up to {last} were handed to the applier twice, it has {}",
