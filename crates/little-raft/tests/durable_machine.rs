@@ -3,62 +3,9 @@
 
 mod common;
 
-use std::io::{self, Read};
-use std::sync::{Arc, Mutex};
-
+use common::durable::{Counter, Disk};
 use common::{Bound, outcome, timing, until};
-use little_raft::{
-    Entry, LibraryState, MemoryCluster, MemoryStorage, Position, Replica, State, StateMachine,
-    Storage,
-};
-
-/// What survives: a count, and up to where.
-#[derive(Clone, Default)]
-struct Disk(Arc<Mutex<(u64, Position, LibraryState)>>);
-
-struct Counter {
-    disk: Disk,
-    count: u64,
-    applied_here: u64,
-}
-
-impl Counter {
-    fn open(disk: &Disk) -> Self {
-        Self {
-            count: disk.0.lock().expect("no panic").0,
-            disk: disk.clone(),
-            applied_here: 0,
-        }
-    }
-}
-
-impl StateMachine for Counter {
-    type Response = u64;
-    type Snapshot = Vec<u8>;
-
-    fn apply(&mut self, _: Entry<'_>) -> u64 {
-        self.count += 1;
-        self.applied_here += 1;
-        self.count
-    }
-    fn snapshot(&self) -> io::Result<Vec<u8>> {
-        Ok([self.count.to_le_bytes().to_vec(), vec![0; 1_500_000]].concat())
-    }
-    fn restore(&mut self, snapshot: &mut dyn Read) -> io::Result<()> {
-        let mut bytes = [0; 8];
-        snapshot.read_exact(&mut bytes)?;
-        self.count = u64::from_le_bytes(bytes);
-        Ok(())
-    }
-    fn commit(&mut self, upto: Position, library: &LibraryState) -> io::Result<()> {
-        *self.disk.0.lock().expect("no panic") = (self.count, upto, library.clone());
-        Ok(())
-    }
-    fn durable(&self) -> Option<(Position, LibraryState)> {
-        let (_, position, library) = self.disk.0.lock().expect("no panic").clone();
-        Some((position, library))
-    }
-}
+use little_raft::{MemoryCluster, MemoryStorage, Replica, State, Storage};
 
 #[test]
 fn p50_a_durable_machine_applies_nothing_twice_and_feeds_stragglers() {
@@ -74,7 +21,10 @@ fn p50_a_durable_machine_applies_nothing_twice_and_feeds_stragglers() {
             .limits(|config| config.cache_bytes_max = 1 << 20)
             .storage(logs[id as usize - 1].clone())
             .cluster(hub.link(id))
-            .start(Counter::open(&disks[id as usize - 1]))
+            .start(Counter {
+                padding: 1_500_000,
+                ..Counter::open(&disks[id as usize - 1])
+            })
             .expect("it starts")
     };
     let (first, second) = (start(1), start(2));

@@ -5,15 +5,15 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use common::durable::{Counter, Disk};
 use common::{Bound, Dir, Journal, members, outcome, timing, until};
 use little_raft::core::Codec;
 use little_raft::{
-    Base, Bytes, Entry, LibraryState, MemberChange, Message, Position, RecoverError, Recovery,
-    Replica, ReplicaId, Role, State, StateMachine, inspect_group, recover_group,
+    Base, Bytes, MemberChange, Message, Position, RecoverError, Recovery, Replica, ReplicaId, Role,
+    State, StateMachine, inspect_group, recover_group,
 };
 use little_raft_net::{Handler, Hello, Options, Refusal, Tcp};
 
@@ -263,48 +263,6 @@ fn a_received_snapshot_that_the_log_does_not_reach_is_where_it_goes_on() {
     assert_eq!(commands(&third), [&there[..], &["on".to_owned()]].concat());
 }
 
-/// What survives of a machine with storage of its own: a count, and up to where.
-#[derive(Clone, Default)]
-struct Disk(Arc<Mutex<(u64, Position, LibraryState)>>);
-
-impl Disk {
-    fn at(&self) -> (u64, Position, LibraryState) {
-        self.0.lock().expect("no panic").clone()
-    }
-}
-
-struct Counter {
-    disk: Disk,
-    count: u64,
-}
-
-impl StateMachine for Counter {
-    type Response = u64;
-    type Snapshot = Vec<u8>;
-
-    fn apply(&mut self, _: Entry<'_>) -> u64 {
-        self.count += 1;
-        self.count
-    }
-    fn snapshot(&self) -> io::Result<Vec<u8>> {
-        Ok(self.count.to_le_bytes().to_vec())
-    }
-    fn restore(&mut self, snapshot: &mut dyn Read) -> io::Result<()> {
-        let mut bytes = [0; 8];
-        snapshot.read_exact(&mut bytes)?;
-        self.count = u64::from_le_bytes(bytes);
-        Ok(())
-    }
-    fn commit(&mut self, upto: Position, library: &LibraryState) -> io::Result<()> {
-        *self.disk.0.lock().expect("no panic") = (self.count, upto, library.clone());
-        Ok(())
-    }
-    fn durable(&self) -> Option<(Position, LibraryState)> {
-        let (_, position, library) = self.disk.at();
-        Some((position, library))
-    }
-}
-
 #[test]
 fn a_durable_machine_goes_on_where_it_was_and_hears_of_its_new_group() {
     let _bound = Bound::new();
@@ -312,9 +270,8 @@ fn a_durable_machine_goes_on_where_it_was_and_hears_of_its_new_group() {
     let everybody = members(3);
     let disks = [(); 3].map(|()| Disk::default());
     let start = |id: u64| {
-        let disk = disks[id as usize - 1].clone();
-        let count = disk.at().0;
-        found(id, &everybody, &at, Counter { disk, count })
+        let machine = Counter::open(&disks[id as usize - 1]);
+        found(id, &everybody, &at, machine)
     };
     let group: Vec<_> = (1..=3).map(start).collect();
     for total in 1..=70 {

@@ -5,14 +5,14 @@ mod common;
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::durable::{Counter, Disk};
 use common::{BOUND, Bound, Group, Journal, outcome, until};
 use little_raft::{
-    Entry, LibraryState, MemoryCluster, MemoryStorage, Once, Position, ProposeError,
-    ProposeOptions, Replica, ResponseCodec, Session, StateMachine, Storage, Timing,
+    Entry, MemoryCluster, MemoryStorage, Once, ProposeError, ProposeOptions, Replica, Session,
+    StateMachine, Storage, Timing,
 };
 
 fn under(once: Once) -> ProposeOptions {
@@ -117,7 +117,10 @@ fn p56_commands_are_applied_once_while_leaders_come_and_go() {
         });
         for _ in 0..4 {
             let leader = group.leader();
-            thread::sleep(Duration::from_millis(100));
+            let before = group.at(leader).status().applied;
+            until("the clients go on under it", || {
+                (group.at(leader).status().applied > before + 100).then_some(())
+            });
             group.hub.isolate(leader);
             let deposed = || group.at(leader).status().leader.is_none();
             until("it steps down", || deposed().then_some(()));
@@ -283,49 +286,16 @@ fn waits_end_within_their_time() {
     assert!(!all.contains(&"parked".to_owned()), "{all:?}");
 }
 
-/// A machine that keeps itself, and with itself what the library must find again.
-#[derive(Clone, Default)]
-struct Kept(Arc<Mutex<(u64, Position, LibraryState)>>);
-
-impl StateMachine for Kept {
-    type Response = u64;
-    type Snapshot = Vec<u8>;
-
-    fn apply(&mut self, _: Entry<'_>) -> u64 {
-        let mut kept = self.0.lock().expect("no panic");
-        kept.0 += 1;
-        kept.0
-    }
-    fn snapshot(&self) -> io::Result<Vec<u8>> {
-        Ok(Vec::new())
-    }
-    fn restore(&mut self, _: &mut dyn Read) -> io::Result<()> {
-        Ok(())
-    }
-    fn commit(&mut self, upto: Position, library: &LibraryState) -> io::Result<()> {
-        let mut kept = self.0.lock().expect("no panic");
-        (kept.1, kept.2) = (upto, library.clone());
-        Ok(())
-    }
-    fn durable(&self) -> Option<(Position, LibraryState)> {
-        let kept = self.0.lock().expect("no panic");
-        Some((kept.1, kept.2.clone()))
-    }
-    fn response_codec() -> Option<ResponseCodec<u64>> {
-        Some(ResponseCodec::new())
-    }
-}
-
 #[test]
 fn p56_a_durable_machine_keeps_the_sessions_with_itself() {
     let _bound = Bound::new();
-    let (hub, storage, machine) = (MemoryCluster::new(), MemoryStorage::new(), Kept::default());
+    let (hub, storage, disk) = (MemoryCluster::new(), MemoryStorage::new(), Disk::default());
     let start = || {
-        Replica::<Kept>::builder(1)
+        Replica::<Counter>::builder(1)
             .members([(1, "")])
             .storage(storage.clone())
             .cluster(hub.link(1))
-            .start(machine.clone())
+            .start(Counter::open(&disk))
             .expect("it starts")
     };
     let replica = start();

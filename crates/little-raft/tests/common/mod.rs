@@ -1,6 +1,8 @@
 //! What the library's tests share: a state machine that remembers everything, and a group of it in memory.
 #![allow(dead_code, missing_docs)]
 
+pub mod durable;
+
 use std::io::{self, Read, Write as _};
 use std::net::TcpListener;
 use std::path::PathBuf;
