@@ -1,54 +1,14 @@
 //! Seeds of whole replicas, as many at once as there are cores, under a state machine that counts.
 
-use std::collections::BTreeMap;
-use std::io::{self, Read};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use little_raft::{Entry, ResponseCodec, StateMachine};
-use little_raft_sim::{Chance, Failed, Passed, simulate};
+use little_raft_sim::{Chance, Failed, Histogram, Passed, simulate};
 
 use crate::arguments::Arguments;
-
-/// How often each byte was proposed.
-#[derive(Default)]
-struct Tally(BTreeMap<u8, u64>);
-
-impl StateMachine for Tally {
-    type Response = u64;
-    type Snapshot = Vec<u8>;
-
-    fn apply(&mut self, entry: Entry<'_>) -> u64 {
-        let count = self.0.entry(entry.command[0]).or_default();
-        *count += 1;
-        *count
-    }
-    fn snapshot(&self) -> io::Result<Vec<u8>> {
-        let pairs = self.0.iter();
-        let pairs = pairs.flat_map(|(byte, count)| [*byte].into_iter().chain(count.to_le_bytes()));
-        Ok(pairs.collect())
-    }
-    fn restore(&mut self, snapshot: &mut dyn Read) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        snapshot.read_to_end(&mut bytes)?;
-        let count = |pair: &[u8]| u64::from_le_bytes(pair[1..].try_into().expect("eight bytes"));
-        let pairs = bytes.chunks(9).map(|pair| (pair[0], count(pair)));
-        self.0 = pairs.collect();
-        Ok(())
-    }
-    fn response_codec() -> Option<ResponseCodec<u64>> {
-        Some(ResponseCodec::new())
-    }
-    fn digest(&self) -> Option<u64> {
-        let fold = |sum: u64, (byte, count): (&u8, &u64)| {
-            (sum ^ u64::from(*byte) ^ count << 8).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        };
-        Some(self.0.iter().fold(1, fold))
-    }
-}
 
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     // What panics is told with its seed.
@@ -66,7 +26,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
                         return;
                     }
                     let byte = |chance: &mut Chance<'_>| vec![chance.below(200) as u8];
-                    let ended = simulate(Tally::default, byte, seed..=seed);
+                    let ended = simulate(Histogram::default, byte, seed..=seed);
                     let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
                     match ended {
                         Ok(passed) => total.0.add(passed),

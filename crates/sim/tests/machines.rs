@@ -1,44 +1,12 @@
 //! State machines that are wrong, each in its own way, and their mended twin.
 #![allow(missing_docs)]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::time::Instant;
 
-use little_raft::{Entry, ResponseCodec, StateMachine};
-use little_raft_sim::{Chance, simulate};
-
-/// Counts bytes by their values.
-#[derive(Default)]
-struct Good(BTreeMap<u8, u64>);
-
-impl StateMachine for Good {
-    type Response = u64;
-    type Snapshot = Vec<u8>;
-
-    fn apply(&mut self, entry: Entry<'_>) -> u64 {
-        let count = self.0.entry(entry.command[0]).or_default();
-        *count += 1;
-        *count
-    }
-    fn snapshot(&self) -> io::Result<Vec<u8>> {
-        let pairs = self.0.iter();
-        Ok(pairs
-            .flat_map(|(value, count)| [*value].into_iter().chain(count.to_le_bytes()))
-            .collect())
-    }
-    fn restore(&mut self, snapshot: &mut dyn Read) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        snapshot.read_to_end(&mut bytes)?;
-        let pairs = bytes.chunks(9);
-        let count = |pair: &[u8]| u64::from_le_bytes(pair[1..].try_into().expect("eight bytes"));
-        self.0 = pairs.map(|pair| (pair[0], count(pair))).collect();
-        Ok(())
-    }
-    fn response_codec() -> Option<ResponseCodec<u64>> {
-        Some(ResponseCodec::new())
-    }
-}
+use little_raft::{Entry, StateMachine};
+use little_raft_sim::{Chance, Histogram, simulate};
 
 /// What may be wrong with a machine.
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -52,7 +20,7 @@ enum Wrong {
     Snapshot,
 }
 
-/// The same, by somebody who did not read what a state machine must not do.
+/// A [`Histogram`] by somebody who did not read what a state machine must not do.
 struct Bad(HashMap<u8, u64>, Wrong);
 
 impl StateMachine for Bad {
@@ -75,7 +43,7 @@ impl StateMachine for Bad {
             .collect())
     }
     fn restore(&mut self, snapshot: &mut dyn Read) -> io::Result<()> {
-        let mut good = Good::default();
+        let mut good = Histogram::default();
         good.restore(snapshot)?;
         self.0 = good.0.into_iter().collect();
         Ok(())
@@ -88,7 +56,7 @@ fn bytes(chance: &mut Chance<'_>) -> Vec<u8> {
 
 #[test]
 fn a_good_machine_passes() {
-    let passed = simulate(Good::default, bytes, 1..=20).expect("nothing is wrong");
+    let passed = simulate(Histogram::default, bytes, 1..=20).expect("nothing is wrong");
     assert!(passed.applied > 1_000, "{passed:?}");
     assert!(passed.retries > 100, "{passed:?}");
 }
@@ -109,6 +77,6 @@ fn each_wrong_machine_is_found_and_told_apart() {
 /// The same seed is the same run, to the last count.
 #[test]
 fn a_seed_gives_one_run() {
-    let run = || simulate(Good::default, bytes, 5..=8);
+    let run = || simulate(Histogram::default, bytes, 5..=8);
     assert_eq!(run(), run());
 }

@@ -1,14 +1,13 @@
 //! What clients ask of replicas, and what each answer must be.
 
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use little_raft::driver::{Event, Proposal, ReadTask, SessionCommand, Terms, Waiter};
 use little_raft::{Answer, Bytes, Once, Pending, ProposeError, ReadError, Session, StateMachine};
 use little_raft_core::{Codec, EntryKind};
 
-use super::ledger::Ledger;
+use super::ledger::SharedLedger;
 use super::probe::{Probe, tagged};
 use crate::random::Random;
 
@@ -39,7 +38,7 @@ pub(super) enum Operation<M: StateMachine> {
 /// All that is under way, and what is known by now.
 pub(super) struct Clients<M: StateMachine> {
     pub(super) open: Vec<Operation<M>>,
-    ledger: Arc<Mutex<Ledger>>,
+    ledger: SharedLedger,
     next_tag: u64,
     /// Everything that was answered stands at or below this index.
     answered: u64,
@@ -73,7 +72,7 @@ impl<M> ReadTask<Probe<M>> for Look {
 }
 
 impl<M: StateMachine<Response: Debug>> Clients<M> {
-    pub(super) fn new(ledger: Arc<Mutex<Ledger>>) -> Self {
+    pub(super) fn new(ledger: SharedLedger) -> Self {
         Self {
             open: Vec::new(),
             ledger,
@@ -246,7 +245,7 @@ impl<M: StateMachine<Response: Debug>> Clients<M> {
     fn applied(&mut self, tag: u64, response: &M::Response) {
         self.counts.applied += 1;
         let said = format!("{response:?}");
-        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ledger = self.ledger.open();
         let problem = match ledger.find(tag) {
             None => Some(format!(
                 "command {tag} was answered, and nobody has applied it"
@@ -271,8 +270,7 @@ impl<M: StateMachine<Response: Debug>> Clients<M> {
     }
 
     fn violate(&self, text: String) {
-        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        ledger.violate(text);
+        self.ledger.open().violate(text);
     }
 
     /// At the end: what was said not to be applied never was, and all that was answered is there.
@@ -283,7 +281,7 @@ impl<M: StateMachine<Response: Debug>> Clients<M> {
                 "all ends at {applied}, but {answered} was answered: it is lost"
             ));
         }
-        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ledger = self.ledger.open();
         let lied = self.never.iter().find(|tag| ledger.find(**tag).is_some());
         if let Some(tag) = lied {
             let text = format!("command {tag} was said not to be applied, and is");

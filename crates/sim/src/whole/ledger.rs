@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where a command stands: the entry's index, and which of that entry's commands it is.
 pub(super) type Place = (u64, u32);
@@ -22,6 +23,17 @@ pub(super) struct Ledger {
     applied: BTreeMap<Place, Applied>,
     places: BTreeMap<u64, Place>,
     pub(super) violation: Option<String>,
+}
+
+/// The one that all write into.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SharedLedger(Arc<Mutex<Ledger>>);
+
+impl SharedLedger {
+    /// To look into it, or write.
+    pub(super) fn open(&self) -> MutexGuard<'_, Ledger> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Ledger {

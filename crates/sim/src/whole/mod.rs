@@ -7,7 +7,9 @@
 
 mod clients;
 mod disk;
+mod histogram;
 mod ledger;
+mod mischief;
 mod probe;
 mod replica;
 mod trouble;
@@ -20,6 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use little_raft::StateMachine;
 
+pub use self::histogram::Histogram;
 use self::trouble::{Trouble, Troubles};
 use self::world::World;
 use crate::random::Random;

@@ -2,13 +2,12 @@
 
 use std::fmt::Debug;
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use little_raft::{Entry, ResponseCodec, StateMachine};
 
-use super::ledger::Ledger;
+use super::ledger::SharedLedger;
 
 /// How a command begins: with a number of its own, which the machine does not see.
 const TAG_BYTES: usize = 8;
@@ -16,7 +15,7 @@ const TAG_BYTES: usize = 8;
 pub(super) struct Probe<M> {
     machine: M,
     id: u64,
-    ledger: Arc<Mutex<Ledger>>,
+    ledger: SharedLedger,
     /// The entry applied last, and how many commands of it were.
     index: u64,
     count: u32,
@@ -24,7 +23,7 @@ pub(super) struct Probe<M> {
 }
 
 impl<M> Probe<M> {
-    pub(super) fn new(machine: M, id: u64, ledger: Arc<Mutex<Ledger>>) -> Self {
+    pub(super) fn new(machine: M, id: u64, ledger: SharedLedger) -> Self {
         Self {
             machine,
             id,
@@ -54,11 +53,10 @@ impl<M: StateMachine<Response: Debug>> StateMachine for Probe<M> {
         };
         self.index = index;
         let place = (index, self.count);
-        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::take(&mut self.is_restored) {
-            ledger.compare(self.id, place, self.machine.digest());
+            let digest = self.machine.digest();
+            self.ledger.open().compare(self.id, place, digest);
         }
-        drop(ledger);
         let (tag, command) = entry.command.split_at(TAG_BYTES);
         let tag = u64::from_le_bytes(tag.try_into().expect("split there"));
         let command = entry.command.slice_ref(command);
@@ -67,7 +65,7 @@ impl<M: StateMachine<Response: Debug>> StateMachine for Probe<M> {
         let command = Entry::new(entry.position, time, &command);
         let response = self.machine.apply(command);
         let (said, digest) = (format!("{response:?}"), self.machine.digest());
-        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ledger = self.ledger.open();
         ledger.record(self.id, place, tag, said, digest);
         response
     }

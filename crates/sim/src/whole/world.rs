@@ -2,19 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use little_raft::driver::{ApplierConfig, ChangeRequest, EngineConfig, Event};
+use little_raft::driver::{ApplierConfig, EngineConfig, Event};
 use little_raft::{
-    Answer, Founding, Member, MembersError, Membership, Message, Pending, ReplicaId, Role, State,
-    StateMachine, Timing, cluster_id,
+    Founding, Member, MembersError, Membership, Message, Pending, ReplicaId, State, StateMachine,
+    Timing, cluster_id,
 };
-use little_raft_core::{Change, Config, Input, Now};
+use little_raft_core::{Config, Input, Now};
 
 use super::clients::Clients;
-use super::disk::{Failure, SimDisk};
-use super::ledger::Ledger;
+use super::disk::SimDisk;
+use super::ledger::SharedLedger;
 use super::probe::Probe;
 use super::replica::{Part, Replica, Setup, carried};
 use super::trouble::{Trouble, Troubles};
@@ -26,7 +25,7 @@ const MENDED_NANOS: u64 = 60 * SECOND;
 const SAY_LAST: usize = 60;
 
 /// What happens next to whom.
-enum Due {
+pub(super) enum Due {
     Run(u64, u64, Part),
     Wake(u64, u64),
     Arrive(Box<Message>),
@@ -37,37 +36,37 @@ enum Due {
 }
 
 /// A place for a replica: its disk outlives it.
-struct Seat<M: StateMachine<Response: Debug>> {
-    disk: SimDisk,
-    setup: Setup,
-    running: Option<Replica<Probe<M>>>,
+pub(super) struct Seat<M: StateMachine<Response: Debug>> {
+    pub(super) disk: SimDisk,
+    pub(super) setup: Setup,
+    pub(super) running: Option<Replica<Probe<M>>>,
     /// Which start this is: what was due for another one is not for this.
-    start: u64,
-    busy: BTreeSet<Part>,
-    wake_at: u64,
-    clock_offset: u64,
-    is_slow: bool,
-    is_gone: bool,
+    pub(super) start: u64,
+    pub(super) busy: BTreeSet<Part>,
+    pub(super) wake_at: u64,
+    pub(super) clock_offset: u64,
+    pub(super) is_slow: bool,
+    pub(super) is_gone: bool,
 }
 
 pub(super) struct World<'a, M: StateMachine<Response: Debug>> {
-    now: u64,
-    count: u64,
-    due: BTreeMap<(u64, u64), Due>,
-    random: Random,
-    make: &'a dyn Fn() -> M,
-    workload: &'a mut dyn FnMut(&mut Random) -> Vec<u8>,
-    seats: BTreeMap<u64, Seat<M>>,
-    founders: Vec<Member>,
-    troubles: Troubles,
+    pub(super) now: u64,
+    pub(super) count: u64,
+    pub(super) due: BTreeMap<(u64, u64), Due>,
+    pub(super) random: Random,
+    pub(super) make: &'a dyn Fn() -> M,
+    pub(super) workload: &'a mut dyn FnMut(&mut Random) -> Vec<u8>,
+    pub(super) seats: BTreeMap<u64, Seat<M>>,
+    pub(super) founders: Vec<Member>,
+    pub(super) troubles: Troubles,
     /// From, to: nothing passes.
-    cut: BTreeSet<(u64, u64)>,
-    ledger: Arc<Mutex<Ledger>>,
-    clients: Clients<M>,
-    changes: Vec<Pending<Membership, MembersError>>,
-    leaders: BTreeMap<u64, u64>,
-    is_rough: bool,
-    story: Vec<String>,
+    pub(super) cut: BTreeSet<(u64, u64)>,
+    pub(super) ledger: SharedLedger,
+    pub(super) clients: Clients<M>,
+    pub(super) changes: Vec<Pending<Membership, MembersError>>,
+    pub(super) leaders: BTreeMap<u64, u64>,
+    pub(super) is_rough: bool,
+    pub(super) story: Vec<String>,
     pub(super) reached: BTreeMap<&'static str, u64>,
 }
 
@@ -80,7 +79,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
     ) -> Self {
         let mut random = Random::new(seed);
         let replicas = random.pick(&[1, 3, 3, 3, 5]);
-        let ledger = Arc::new(Mutex::new(Ledger::default()));
+        let ledger = SharedLedger::default();
         let mut world = Self {
             now: 0,
             count: 0,
@@ -160,9 +159,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
     }
 
     fn check(&mut self) -> Result<(), String> {
-        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        let violation = ledger.violation.take();
-        drop(ledger);
+        let violation = self.ledger.open().violation.take();
         violation.map_or(Ok(()), |what| Err(self.told(&what)))
     }
 
@@ -171,21 +168,21 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
         format!("{what}\n  {}", self.story[from..].join("\n  "))
     }
 
-    fn say(&mut self, text: String) {
+    pub(super) fn say(&mut self, text: String) {
         let millis = self.now / MILLI;
         self.story.push(format!("{millis:>6} ms  {text}"));
     }
 
-    fn reach(&mut self, what: &'static str) {
+    pub(super) fn reach(&mut self, what: &'static str) {
         *self.reached.entry(what).or_default() += 1;
     }
 
-    fn at(&mut self, after: u64, due: Due) {
+    pub(super) fn at(&mut self, after: u64, due: Due) {
         self.count += 1;
         self.due.insert((self.now + after, self.count), due);
     }
 
-    fn seat(&mut self, id: u64, founders: Vec<Member>) {
+    pub(super) fn seat(&mut self, id: u64, founders: Vec<Member>) {
         let random = &mut self.random;
         let founding = Founding {
             cluster: cluster_id("simulated", &self.founders),
@@ -222,7 +219,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
         self.seats.insert(id, seat);
     }
 
-    fn start(&mut self, id: u64) {
+    pub(super) fn start(&mut self, id: u64) {
         let seed = self.random.next();
         let Some(seat) = self.seats.get_mut(&id) else {
             return;
@@ -256,9 +253,8 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
         }
     }
 
-    fn violate(&self, text: String) {
-        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        ledger.violate(text);
+    pub(super) fn violate(&self, text: String) {
+        self.ledger.open().violate(text);
     }
 
     fn seat_of(&mut self, id: u64, start: u64) -> Option<&mut Seat<M>> {
@@ -266,7 +262,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
         (seat.start == start && seat.running.is_some()).then_some(seat)
     }
 
-    fn give(&mut self, id: u64, event: Event<Probe<M>>) {
+    pub(super) fn give(&mut self, id: u64, event: Event<Probe<M>>) {
         let running = self
             .seats
             .get_mut(&id)
@@ -278,7 +274,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
     }
 
     /// Every part that has something to do gets a time for it.
-    fn schedule(&mut self, id: u64) {
+    pub(super) fn schedule(&mut self, id: u64) {
         let Some(seat) = self.seats.get_mut(&id) else {
             return;
         };
@@ -349,8 +345,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
     fn leads(&mut self, id: u64, term: u64) {
         match self.leaders.insert(term, id) {
             Some(other) if other != id => {
-                let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-                ledger.violate(format!("replicas {other} and {id} both lead term {term}"));
+                self.violate(format!("replicas {other} and {id} both lead term {term}"));
             }
             Some(_) => {}
             None => {
@@ -370,7 +365,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
         }
     }
 
-    fn down(&mut self, id: u64) {
+    pub(super) fn down(&mut self, id: u64) {
         if let Some(seat) = self.seats.get_mut(&id) {
             seat.running = None;
         }
@@ -406,141 +401,11 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
         self.at(after, Due::Ask);
     }
 
-    fn running(&self) -> impl Iterator<Item = u64> {
+    pub(super) fn running(&self) -> impl Iterator<Item = u64> {
         let seats = self.seats.iter();
         seats
             .filter(|(_, seat)| seat.running.is_some())
             .map(|(id, _)| *id)
-    }
-
-    fn trouble(&mut self) {
-        if !self.is_rough {
-            return;
-        }
-        let trouble = self.troubles.draw(&mut self.random);
-        let ids: Vec<u64> = self.running().collect();
-        if let (Some(trouble), false) = (trouble, ids.is_empty()) {
-            let id = self.random.pick(&ids);
-            self.say(format!("{trouble:?} at {id}"));
-            self.reach(trouble.name());
-            self.make_trouble(trouble, id);
-        }
-        let after = self.random.between(50 * MILLI, 900 * MILLI);
-        self.at(after, Due::Trouble);
-    }
-
-    fn make_trouble(&mut self, trouble: Trouble, id: u64) {
-        match trouble {
-            Trouble::Kill => {
-                self.seats[&id].disk.survive_kill();
-                self.down(id);
-            }
-            Trouble::PowerCut => self.cut_power(id),
-            Trouble::AllLosePower => {
-                let ids: Vec<u64> = self.running().collect();
-                ids.into_iter().for_each(|id| self.cut_power(id));
-            }
-            Trouble::Isolated => {
-                let others: Vec<u64> = self.seats.keys().copied().collect();
-                self.cut
-                    .extend(others.iter().flat_map(|other| [(id, *other), (*other, id)]));
-                self.mend_later(id);
-            }
-            Trouble::OneWay => {
-                let others: Vec<u64> = self.seats.keys().copied().collect();
-                let other = self.random.pick(&others);
-                self.cut.insert((id, other));
-                self.mend_later(id);
-            }
-            Trouble::SlowDisk => {
-                self.seats.get_mut(&id).expect("it runs").is_slow = true;
-                self.mend_later(id);
-            }
-            Trouble::FullDisk => {
-                self.seats[&id]
-                    .disk
-                    .set_room(Some(self.random.below(20_000)));
-                self.mend_later(id);
-            }
-            Trouble::FailedDisk => {
-                let after = self.random.below(10);
-                self.seats[&id].disk.fail_after(after, Failure::Error);
-            }
-            Trouble::Transfer => self.give(id, Event::Core(Box::new(Input::Transfer { to: None }))),
-            Trouble::Members => self.change_members(id),
-            Trouble::Loss => {}
-        }
-    }
-
-    fn cut_power(&mut self, id: u64) {
-        let seat = self.seats.get_mut(&id).expect("it is seated");
-        if let Some(running) = seat.running.take() {
-            running.end_in_the_middle(&seat.disk, &mut self.random);
-        }
-        seat.disk.cut_power(&mut self.random);
-        self.down(id);
-    }
-
-    fn mend_later(&mut self, id: u64) {
-        let after = self.random.between(50 * MILLI, 3 * SECOND);
-        self.at(after, Due::Mend(id));
-    }
-
-    fn mend(&mut self, id: u64) {
-        self.cut.retain(|(from, to)| *from != id && *to != id);
-        if let Some(seat) = self.seats.get_mut(&id) {
-            seat.is_slow = false;
-            seat.disk.set_room(None);
-            self.schedule(id);
-        }
-    }
-
-    fn mend_all(&mut self) {
-        self.say("all is mended".into());
-        let ids: Vec<u64> = self.seats.keys().copied().collect();
-        for id in ids {
-            self.mend(id);
-            self.at(MILLI, Due::Start(id));
-        }
-    }
-
-    /// Adds a replica, removes one, or replaces one by another, by way of `id`.
-    fn change_members(&mut self, id: u64) {
-        let Some(running) = self.seats[&id].running.as_ref() else {
-            return;
-        };
-        let members: Vec<u64> = running
-            .engine
-            .membership()
-            .members
-            .iter()
-            .map(|it| it.id.0)
-            .collect();
-        let mut changes = Vec::new();
-        if members.len() < 6 && self.random.chance(600) {
-            let new = self.seats.keys().last().expect("some are seated") + 1;
-            self.seat(new, Vec::new());
-            self.start(new);
-            changes.push(Change::Add {
-                id: ReplicaId(new),
-                address: address(new),
-                role: Role::Voter,
-                priority: 0,
-            });
-        }
-        if members.len() > 1 && (changes.is_empty() || self.random.chance(300)) {
-            changes.push(Change::Remove(ReplicaId(self.random.pick(&members))));
-        }
-        let (answer, pending) = Answer::new();
-        let request = ChangeRequest {
-            changes,
-            expecting: None,
-            within: Duration::from_secs(5),
-            awaits_voters: true,
-            answer,
-        };
-        self.changes.push(pending);
-        self.give(id, Event::ChangeMembers(Box::new(request)));
     }
 
     /// The newest leader's members, once they are committed; nobody before.
@@ -615,7 +480,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
     }
 }
 
-fn address(id: u64) -> String {
+pub(super) fn address(id: u64) -> String {
     format!("replica {id}")
 }
 
