@@ -4,7 +4,6 @@
 
 #![forbid(unsafe_code)]
 
-mod disk;
 mod memory;
 mod mutate;
 mod requests;

@@ -32,4 +32,4 @@ pub use coverage::Coverage;
 pub use little_raft_core::Plant;
 pub use mix::Faults;
 pub use run::{Options, Report, run};
-pub use whole::{Chance, Failed, Histogram, Passed, simulate};
+pub use whole::{Chance, Failed, Histogram, Passed, SimDisk, simulate};

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use arbtest::arbitrary::{Result, Unstructured};
 use little_raft_core::{HardState, Member, Position, ReplicaId, Write};
+use little_raft_sim::SimDisk;
 use little_raft_wal::{Founding, Options, Rewrite, SnapshotStore, Survivor, Wal};
 
-use crate::disk::MemoryDisk;
 use crate::memory::within;
 use crate::mutate::{mutate, number_at, put_checksum};
 use crate::values::{base, entry_at, hard_state, membership};
@@ -32,7 +32,7 @@ fn founding() -> Founding {
 }
 
 pub fn run_log(u: &mut Unstructured<'_>) -> Result<()> {
-    let disk = Arc::new(MemoryDisk::default());
+    let disk = Arc::new(SimDisk::default());
     let last = write_log(u, &disk)?;
     if u.ratio(1, 4)? {
         recover_group(u, &disk, last)?;
@@ -45,7 +45,7 @@ pub fn run_log(u: &mut Unstructured<'_>) -> Result<()> {
         is_forged |= mend;
         disk.change(path, |bytes| damage(u, path, bytes, mend))?;
     }
-    let bound = BYTES_A_BYTE * disk.used() + SLACK_BYTES;
+    let bound = BYTES_A_BYTE * disk.used() as usize + SLACK_BYTES;
     within(bound, || {
         drop(Survivor::read(disk.clone(), Path::new(DIR), OPTIONS));
         use_log(&disk, is_forged);
@@ -54,7 +54,7 @@ pub fn run_log(u: &mut Unstructured<'_>) -> Result<()> {
 }
 
 /// A few appends, over a few segments.
-fn write_log(u: &mut Unstructured<'_>, disk: &Arc<MemoryDisk>) -> Result<Position> {
+fn write_log(u: &mut Unstructured<'_>, disk: &Arc<SimDisk>) -> Result<Position> {
     let opened = Wal::open(disk.clone(), Path::new(DIR), OPTIONS, &founding());
     let (mut wal, _) = opened.expect("an empty disk will do");
     let mut last = Position::default();
@@ -83,7 +83,7 @@ fn write_log(u: &mut Unstructured<'_>, disk: &Arc<MemoryDisk>) -> Result<Positio
 }
 
 /// The plan file is there, and done.
-fn recover_group(u: &mut Unstructured<'_>, disk: &Arc<MemoryDisk>, last: Position) -> Result<()> {
+fn recover_group(u: &mut Unstructured<'_>, disk: &Arc<SimDisk>, last: Position) -> Result<()> {
     let survivor = Survivor::read(disk.clone(), Path::new(DIR), OPTIONS);
     let survivor = survivor.expect("it is intact").expect("there is one");
     let next = Position::new(last.index + 1, last.term + 1);
@@ -109,7 +109,7 @@ fn recover_group(u: &mut Unstructured<'_>, disk: &Arc<MemoryDisk>, last: Positio
 
 /// What opens can be used: read, written to, and opened again with what was written. Where checksums were forged, the
 /// second opening may name what the first did not look at.
-fn use_log(disk: &Arc<MemoryDisk>, is_forged: bool) {
+fn use_log(disk: &Arc<SimDisk>, is_forged: bool) {
     let open = || Wal::open(disk.clone(), Path::new(DIR), OPTIONS, &founding());
     let Ok((mut wal, recovered)) = open() else {
         return;
@@ -189,7 +189,7 @@ fn mend_segment(bytes: &mut [u8]) {
 }
 
 pub fn run_snapshots(u: &mut Unstructured<'_>) -> Result<()> {
-    let disk = Arc::new(MemoryDisk::default());
+    let disk = Arc::new(SimDisk::default());
     let dir = Path::new("snapshots");
     let store = SnapshotStore::open(disk.clone(), dir).expect("an empty disk will do");
     for index in 1..=u.int_in_range(1..=2)? {
@@ -211,7 +211,7 @@ pub fn run_snapshots(u: &mut Unstructured<'_>) -> Result<()> {
         }
         Ok(())
     })?;
-    let bound = BYTES_A_BYTE * disk.used() + SLACK_BYTES;
+    let bound = BYTES_A_BYTE * disk.used() as usize + SLACK_BYTES;
     within(bound, || read_snapshots(&store));
     Ok(())
 }

@@ -49,9 +49,9 @@ struct Undo {
     length: usize,
 }
 
-/// A replica's disk: clones are the same disk.
+/// A disk in memory, as a simulated replica has it; clones are the same disk.
 #[derive(Clone, Default)]
-pub(super) struct SimDisk(Arc<Mutex<State>>);
+pub struct SimDisk(Arc<Mutex<State>>);
 
 struct SimFile {
     disk: SimDisk,
@@ -69,6 +69,26 @@ impl Drop for SimLock {
 }
 
 impl SimDisk {
+    /// All files.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.state().live.keys().cloned().collect()
+    }
+
+    /// Bytes of all files.
+    pub fn used(&self) -> u64 {
+        self.state().used()
+    }
+
+    /// Changes a file behind everybody's back.
+    ///
+    /// # Panics
+    /// If there is none at `path`.
+    pub fn change<T>(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let mut state = self.state();
+        let id = *state.live.get(path).expect("it is there");
+        change(&mut state.files[id].bytes)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -22,6 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use little_raft::StateMachine;
 
+pub use self::disk::SimDisk;
 pub use self::histogram::Histogram;
 use self::trouble::{Trouble, Troubles};
 use self::world::World;
