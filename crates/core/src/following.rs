@@ -5,7 +5,7 @@
 use alloc::sync::Arc;
 
 use crate::config::nanos;
-use crate::message::{Append, AppendOutcome, AppendReply, Body, Stamp};
+use crate::message::{Append, AppendOutcome, AppendReply, Body, Heartbeat, Stamp};
 use crate::plant::planted;
 use crate::raft::Own;
 use crate::{Entry, EntryKind, Position, ReplicaId};
@@ -23,6 +23,8 @@ pub(crate) struct Following {
     acknowledged: u64,
     /// An answer is due, even if there is no more to acknowledge than before.
     owed: bool,
+    /// A heartbeat was heard and not answered.
+    heard: bool,
 }
 
 impl Own {
@@ -56,6 +58,12 @@ impl Own {
         following.newest = following.newest.max(append.stamp);
         following.verified = following.verified.max(end);
         self.learn_committed(append.committed);
+    }
+
+    pub(crate) fn heartbeat_arrived(&mut self, heartbeat: Heartbeat) {
+        self.following.heard = true;
+        self.following.newest = self.following.newest.max(heartbeat.stamp);
+        self.learn_committed(heartbeat.committed);
     }
 
     /// Commits no more than is verified: the rest of our log may differ from the leader's.
@@ -111,12 +119,16 @@ impl Own {
         let Some(leader) = self.leader else { return };
         let durable = planted!(P24, self.log.last().index, self.log.durable());
         let matched = planted!(P13, durable, durable.min(self.following.verified));
-        let is_more = matched > self.following.acknowledged;
-        if self.disk.is_promise_durable() && (is_more || self.following.owed) {
-            self.following.owed = false;
-            self.following.acknowledged = matched;
-            let promise = self.promise_to_follow();
-            let (stamp, outcome) = (self.following.newest, AppendOutcome::Matched(matched));
+        let following = &mut self.following;
+        let is_about_log = following.owed || matched > following.acknowledged;
+        if self.disk.is_promise_durable() && (is_about_log || following.heard) {
+            let outcome = match is_about_log {
+                true => AppendOutcome::Matched(matched),
+                false => AppendOutcome::Heard,
+            };
+            following.acknowledged = following.acknowledged.max(matched);
+            (following.owed, following.heard) = (false, false);
+            let (stamp, promise) = (following.newest, self.promise_to_follow());
             self.reply(leader, stamp, promise, outcome);
         }
     }
@@ -143,15 +155,14 @@ impl Own {
 
     /// A leader of a former term is told the term; whoever else speaks from there is not answered.
     pub(crate) fn answer_former_term(&mut self, from: ReplicaId, body: Body) {
-        if let Body::Append(Append { prev, .. }) = body {
-            let (prev, hint) = (prev.index, Position::default());
-            self.reply(
-                from,
-                Stamp::default(),
-                0,
-                AppendOutcome::Rejected { prev, hint },
-            );
-        }
+        let prev = match body {
+            Body::Append(append) => append.prev.index,
+            Body::Heartbeat(_) => 0,
+            _ => return,
+        };
+        let hint = Position::default();
+        let outcome = AppendOutcome::Rejected { prev, hint };
+        self.reply(from, Stamp::default(), 0, outcome);
     }
 }
 

@@ -33,9 +33,9 @@ pub struct Message {
 /// How a message wants to travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
-    /// Small, and late means useless: votes, heartbeats, replies, reads.
+    /// Small, and late means useless: votes, heartbeats, replies, reads. May overtake all others.
     Urgent,
-    /// Entries and forwarded proposals.
+    /// Entries, what finds out whether they arrived, and forwarded proposals: in the order in which they were sent.
     Bulk,
     /// Pieces of a snapshot; must never delay the others.
     Snapshot,
@@ -48,9 +48,11 @@ pub enum Body {
     Vote(Vote),
     /// Answers a [`Vote`].
     VoteReply(VoteReply),
-    /// Entries, a heartbeat, or a question whether the speaker still leads: all at once.
+    /// Entries; without any, whether those sent before have arrived.
     Append(Append),
-    /// Answers an [`Append`].
+    /// The speaker still leads; does the one spoken to follow?
+    Heartbeat(Heartbeat),
+    /// Answers an [`Append`] or a [`Heartbeat`].
     AppendReply(AppendReply),
     /// A piece of a snapshot.
     Snapshot(Snapshot),
@@ -125,11 +127,20 @@ pub struct Append {
     pub prev: Position,
     /// The leader's committed index.
     pub committed: u64,
-    /// The entries, consecutive; none for a heartbeat.
+    /// The entries, consecutive. With none it stands behind all that was sent.
     pub entries: Arc<[Entry]>,
 }
 
-/// The answer to [`Append`].
+/// A heartbeat that says nothing about the follower's log: so it may overtake entries that are still on their way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Heartbeat {
+    /// What the reply brings back.
+    pub stamp: Stamp,
+    /// The leader's committed index.
+    pub committed: u64,
+}
+
+/// The answer to [`Append`] and [`Heartbeat`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AppendReply {
     /// That of the newest request it answers.
@@ -152,6 +163,8 @@ pub enum AppendOutcome {
         /// The last place at or below `prev` whose term is not above `prev`'s: the logs part at or before it.
         hint: Position,
     },
+    /// A heartbeat was heard; about the log there is nothing to say.
+    Heard,
 }
 
 /// A piece of a snapshot. The first announces what it is of; each repeats it, so that any piece can be judged alone.
@@ -234,8 +247,7 @@ impl Message {
     /// How it wants to travel.
     pub fn class(&self) -> Class {
         match &self.body {
-            Body::Append(append) if !append.entries.is_empty() => Class::Bulk,
-            Body::Forward(_) => Class::Bulk,
+            Body::Append(_) | Body::Forward(_) => Class::Bulk,
             Body::Snapshot(_) => Class::Snapshot,
             _ => Class::Urgent,
         }
@@ -267,6 +279,7 @@ codec_struct! {
     Vote { number, ballot, last }
     VoteReply { number, ballot, granted, promise }
     Append { stamp, prev, committed, entries }
+    Heartbeat { stamp, committed }
     AppendReply { stamp, promise, outcome }
     Snapshot { transfer, base, offset, data, done }
     SnapshotReply { transfer, outcome }
@@ -278,11 +291,12 @@ codec_struct! {
 
 codec_enum! {
     Ballot as "ballot" { Pre = 0, Real = 1, Transfer = 2 }
-    AppendOutcome as "append outcome" { Matched(index) = 0, Rejected { prev, hint } = 1 }
+    AppendOutcome as "append outcome" { Matched(index) = 0, Rejected { prev, hint } = 1, Heard = 2 }
     SnapshotOutcome as "snapshot outcome" { Stored(offset) = 0, Installed = 1, Refused = 2 }
     Body as "message kind" {
         Vote(vote) = 1, VoteReply(reply) = 2, Append(append) = 3, AppendReply(reply) = 4,
         Snapshot(piece) = 5, SnapshotReply(reply) = 6, Forward(forward) = 7, ForwardReply(reply) = 8,
         Read(read) = 9, ReadReply(reply) = 10, Campaign = 11, Removed(version) = 12,
+        Heartbeat(heartbeat) = 13,
     }
 }

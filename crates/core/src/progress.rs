@@ -101,6 +101,15 @@ impl Progress {
         self.enter(Mode::Probe { paused: false });
     }
 
+    /// Whether it may still have something before it that takes long to arrive.
+    pub(crate) fn is_busy(&self) -> bool {
+        match self.mode {
+            Mode::Probe { paused } => paused,
+            Mode::Replicate => self.matched + 1 < self.next,
+            Mode::Snapshot(_) => true,
+        }
+    }
+
     pub(crate) fn may_send(&self, config: &Config) -> bool {
         match self.mode {
             Mode::Probe { paused } => !paused,

@@ -293,6 +293,7 @@ impl Raft {
             // Nobody else leads our term, and we ask nobody.
             _ if is_leader => {}
             Body::Append(append) => self.hear_leader(from).append_arrived(from, append),
+            Body::Heartbeat(heartbeat) => self.hear_leader(from).heartbeat_arrived(heartbeat),
             Body::Snapshot(piece) => self.hear_leader(from).piece_arrived(from, piece),
             Body::VoteReply(reply) => self.vote_arrived(from, reply),
             Body::ForwardReply(reply) => own.forward_answered(reply),

@@ -77,7 +77,7 @@ impl Leading {
             own.serve(own.hard.committed);
         } else if own.reads.asked.is_empty() {
             own.reads.begin(own.mail.number(), own.hard.committed);
-            self.heartbeat(own);
+            self.ask_round(own);
             self.serve_confirmed_reads(own);
         }
     }

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::config::nanos;
-use crate::message::{Append, AppendOutcome, AppendReply, Body, Stamp};
+use crate::message::{Append, AppendOutcome, AppendReply, Body, Heartbeat, Stamp};
 use crate::plant::planted;
 use crate::progress::{Mode, Progress};
 use crate::raft::Own;
@@ -110,7 +110,16 @@ impl Leading {
     pub(crate) fn heartbeat(&mut self, own: &mut Own) {
         for (&peer, progress) in &mut self.progress {
             progress.send_append(own, peer, Arc::default());
+            // On a slow link that takes longer than an election timeout to get through what was sent before.
+            if progress.is_busy() {
+                own.send_heartbeat(peer);
+            }
         }
+    }
+
+    /// Asks all whether we still lead (rule 8).
+    pub(crate) fn ask_round(&mut self, own: &mut Own) {
+        self.progress.keys().for_each(|&id| own.send_heartbeat(id));
     }
 
     pub(crate) fn fetched(&mut self, own: &mut Own, to: ReplicaId, entries: Vec<Entry>) {
@@ -153,7 +162,7 @@ impl Leading {
                     self.commit(own);
                 }
             }
-            AppendOutcome::Matched(_) => {}
+            AppendOutcome::Matched(_) | AppendOutcome::Heard => {}
             AppendOutcome::Rejected { prev, hint } => progress.rejected(own, prev, hint),
         }
         self.serve_confirmed_reads(own);
@@ -210,6 +219,21 @@ impl Leading {
     }
 }
 
+impl Own {
+    fn stamp(&mut self) -> Stamp {
+        Stamp {
+            number: self.mail.number(),
+            sent: self.now.monotonic,
+            round: self.reads.number,
+        }
+    }
+
+    fn send_heartbeat(&mut self, to: ReplicaId) {
+        let (stamp, committed) = (self.stamp(), self.hard.committed);
+        self.send(to, Body::Heartbeat(Heartbeat { stamp, committed }));
+    }
+}
+
 impl Progress {
     fn replicate(&mut self, own: &mut Own, to: ReplicaId) {
         let last = own.log.last().index;
@@ -245,8 +269,7 @@ impl Progress {
         self.sent(last, bytes);
     }
 
-    /// Without entries it is a heartbeat, which also finds out whether what was sent arrived: its `prev` is the last
-    /// entry sent.
+    /// Without entries it finds out whether what was sent has arrived: its `prev` is the last entry sent.
     fn send_append(&mut self, own: &mut Own, to: ReplicaId, entries: Arc<[Entry]>) {
         let is_parked = planted!(P20) && entries.is_empty();
         let before = if is_parked {
@@ -256,11 +279,7 @@ impl Progress {
         };
         let term = own.log.term_at(before);
         let append = Append {
-            stamp: Stamp {
-                number: own.mail.number(),
-                sent: own.now.monotonic,
-                round: own.reads.number,
-            },
+            stamp: own.stamp(),
             prev: term.map_or(own.log.base(), |term| Position::new(before, term)),
             committed: own.hard.committed,
             entries,

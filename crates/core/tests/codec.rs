@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use little_raft_core::message::{
-    Append, AppendOutcome, AppendReply, Ballot, Body, Forward, ForwardReply, Read, ReadReply,
-    Snapshot, SnapshotOutcome, SnapshotReply, Stamp, Vote, VoteReply,
+    Append, AppendOutcome, AppendReply, Ballot, Body, Forward, ForwardReply, Heartbeat, Read,
+    ReadReply, Snapshot, SnapshotOutcome, SnapshotReply, Stamp, Vote, VoteReply,
 };
 use little_raft_core::{
     Base, Change, ChangeError, Codec, Conditions, DecodeError, Entry, EntryKind, HardState,
@@ -186,7 +186,7 @@ impl Any {
     }
 
     fn body(&mut self) -> Body {
-        match self.below(12) {
+        match self.below(13) {
             0 => Body::Vote(Vote {
                 number: self.number(),
                 ballot: self.ballot(),
@@ -207,9 +207,10 @@ impl Any {
             3 => Body::AppendReply(AppendReply {
                 stamp: self.stamp(),
                 promise: self.number(),
-                outcome: match self.truth() {
-                    true => AppendOutcome::Matched(self.number()),
-                    false => AppendOutcome::Rejected {
+                outcome: match (self.truth(), self.truth()) {
+                    (true, true) => AppendOutcome::Heard,
+                    (true, false) => AppendOutcome::Matched(self.number()),
+                    (false, _) => AppendOutcome::Rejected {
                         prev: self.number(),
                         hint: self.position(),
                     },
@@ -249,6 +250,10 @@ impl Any {
                 index: self.number(),
             }),
             10 => Body::Removed(self.number()),
+            11 => Body::Heartbeat(Heartbeat {
+                stamp: self.stamp(),
+                committed: self.number(),
+            }),
             _ => Body::Campaign,
         }
     }

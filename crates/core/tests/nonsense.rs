@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use little_raft_core::message::{
-    Append, AppendOutcome, AppendReply, Ballot, Body, Forward, ForwardReply, Read, ReadReply,
-    Snapshot, SnapshotOutcome, SnapshotReply, Stamp, Vote, VoteReply,
+    Append, AppendOutcome, AppendReply, Ballot, Body, Forward, ForwardReply, Heartbeat, Read,
+    ReadReply, Snapshot, SnapshotOutcome, SnapshotReply, Stamp, Vote, VoteReply,
 };
 use little_raft_core::{
     Apply, Base, Codec, Config, Entry, EntryKind, Fetch, Identity, Input, Member, Membership,
@@ -318,7 +318,7 @@ impl Any {
             _ => self.number(1),
         };
         let ballots = [Ballot::Pre, Ballot::Real, Ballot::Transfer];
-        match self.below(11) {
+        match self.below(12) {
             0 => Body::Vote(Vote {
                 number,
                 ballot: ballots[self.below(3) as usize],
@@ -354,8 +354,9 @@ impl Any {
                     round: self.number(1),
                 },
                 promise: self.number(0),
-                outcome: match self.below(2) {
-                    0 => AppendOutcome::Matched(self.number(last)),
+                outcome: match self.below(5) {
+                    0 => AppendOutcome::Heard,
+                    1 | 2 => AppendOutcome::Matched(self.number(last)),
                     _ => AppendOutcome::Rejected {
                         prev: self.number(last),
                         hint: self.position(raft),
@@ -391,11 +392,19 @@ impl Any {
                     _ => Err(Refusal::Busy),
                 },
             }),
-            _ => match self.below(3) {
+            _ => match self.below(4) {
                 0 => Body::Read(Read { number }),
                 1 => Body::ReadReply(ReadReply {
                     number,
                     index: self.number(last),
+                }),
+                2 => Body::Heartbeat(Heartbeat {
+                    stamp: Stamp {
+                        number,
+                        sent: self.number(1),
+                        round: self.number(1),
+                    },
+                    committed: self.number(last),
                 }),
                 _ => Body::Campaign,
             },

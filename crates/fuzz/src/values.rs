@@ -5,8 +5,8 @@ use std::time::Duration;
 use arbtest::arbitrary::{Result, Unstructured};
 use bytes::Bytes;
 use little_raft_core::message::{
-    Append, AppendOutcome, AppendReply, Ballot, Body, Forward, ForwardReply, Read, ReadReply,
-    Snapshot, SnapshotOutcome, SnapshotReply, Stamp, Vote, VoteReply,
+    Append, AppendOutcome, AppendReply, Ballot, Body, Forward, ForwardReply, Heartbeat, Read,
+    ReadReply, Snapshot, SnapshotOutcome, SnapshotReply, Stamp, Vote, VoteReply,
 };
 use little_raft_core::{
     Base, Change, Codec, Conditions, Entry, EntryKind, HardState, Identity, Member, Membership,
@@ -246,9 +246,10 @@ fn append(u: &mut Unstructured<'_>) -> Result<Append> {
 }
 
 fn append_outcome(u: &mut Unstructured<'_>) -> Result<AppendOutcome> {
-    Ok(match u.arbitrary()? {
-        true => AppendOutcome::Matched(number(u)?),
-        false => AppendOutcome::Rejected {
+    Ok(match u.int_in_range(0..=4)? {
+        0 => AppendOutcome::Heard,
+        1 | 2 => AppendOutcome::Matched(number(u)?),
+        _ => AppendOutcome::Rejected {
             prev: number(u)?,
             hint: position(u)?,
         },
@@ -274,7 +275,7 @@ fn snapshot_outcome(u: &mut Unstructured<'_>) -> Result<SnapshotOutcome> {
 }
 
 pub fn body(u: &mut Unstructured<'_>) -> Result<Body> {
-    Ok(match u.int_in_range(0..=11)? {
+    Ok(match u.int_in_range(0..=12)? {
         0 => Body::Vote(Vote {
             number: number(u)?,
             ballot: ballot(u)?,
@@ -314,6 +315,10 @@ pub fn body(u: &mut Unstructured<'_>) -> Result<Body> {
             index: number(u)?,
         }),
         10 => Body::Campaign,
+        11 => Body::Heartbeat(Heartbeat {
+            stamp: stamp(u)?,
+            committed: number(u)?,
+        }),
         _ => Body::Removed(number(u)?),
     })
 }

@@ -146,7 +146,7 @@ fn shake_hands(lane: &Lane, shared: &Shared, stream: &TcpStream) -> Result<(), H
     let greeting = Greeting {
         who: shared.me,
         wanted: lane.peer,
-        stream: lane.stream,
+        class: lane.class,
         address: lock(&shared.own_address).clone(),
     };
     let mut stream_ref = stream;

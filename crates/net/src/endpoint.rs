@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
-use little_raft_core::message::{Body, Class};
+use little_raft_core::message::Body;
 use little_raft_core::{Message, ReplicaId};
 
 use crate::inbound::{self, Inbound};
@@ -135,17 +135,14 @@ impl Tcp {
         self.endpoint.address
     }
 
-    /// Sends a message, or queues or drops it: never blocks. Messages of one thread to one peer keep their order,
-    /// except across a new connection.
+    /// Sends a message, or queues or drops it: never blocks. Messages of one thread and one [class](Message::class) to one
+    /// peer keep their order, except across a new connection.
     pub fn send(&self, to: ReplicaId, message: Message) {
         let shared = &self.endpoint.shared;
         let Some(peer) = shared.peer(to) else {
             return shared.count_dropped(1);
         };
-        let lane = match message.class() {
-            Class::Snapshot => peer.snapshots,
-            Class::Urgent | Class::Bulk => peer.messages,
-        };
+        let lane = peer.lane(message.class());
         let bytes = frame::encode(&message);
         let payload_bytes = bytes.len() - frame::HEADER_BYTES;
         if payload_bytes > shared.options.max_frame_bytes {

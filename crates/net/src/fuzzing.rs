@@ -3,12 +3,11 @@
 use std::io::Read;
 
 use bytes::Bytes;
+use little_raft_core::message::Class;
 use little_raft_core::{Message, ReplicaId};
 
 use crate::frame::{self, End, Frames};
-use crate::hello::{
-    Answer, Greeting, HEAD_BYTES, Stream, answer_head, check_version, greeting_head, open,
-};
+use crate::hello::{Answer, Greeting, HEAD_BYTES, answer_head, check_version, greeting_head, open};
 use crate::{Hello, Options, Reason};
 
 /// The message as a frame.
@@ -32,12 +31,12 @@ pub fn frames(source: &mut impl Read, options: &Options) -> Result<Vec<Bytes>, R
     }
 }
 
-/// What a dialer says, for messages.
+/// What a dialer says.
 pub fn greeting(who: Hello, wanted: ReplicaId, address: &str) -> Bytes {
     Greeting {
         who,
         wanted,
-        stream: Stream::Messages,
+        class: Class::Urgent,
         address: address.into(),
     }
     .encode()

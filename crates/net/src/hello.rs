@@ -2,6 +2,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use little_raft_core::ReplicaId;
+use little_raft_core::message::Class;
 
 use crate::Reason;
 
@@ -32,19 +33,13 @@ pub struct Hello {
     pub boot: u64,
 }
 
-/// What a connection carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stream {
-    Messages,
-    Snapshots,
-}
-
 /// The dialer's half.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Greeting {
     pub who: Hello,
     pub wanted: ReplicaId,
-    pub stream: Stream,
+    /// What the connection carries.
+    pub class: Class,
     /// Where its peers reach the dialer; empty unless it is a member, as far as it knows itself.
     pub address: String,
 }
@@ -69,7 +64,7 @@ impl Greeting {
         Self {
             who,
             wanted,
-            stream: Stream::Messages,
+            class: Class::Urgent,
             address: String::new(),
         }
     }
@@ -82,7 +77,7 @@ impl Greeting {
         let mut body = BytesMut::new();
         put_hello(&mut body, &self.who);
         body.put_u64_le(self.wanted.0);
-        body.put_u8(self.stream as u8);
+        body.put_u8(self.class as u8);
         if self.address.len() <= ADDRESS_BYTES_MAX {
             body.extend_from_slice(self.address.as_bytes());
         }
@@ -94,16 +89,17 @@ impl Greeting {
             return Err(Reason::Foreign);
         }
         let (who, wanted) = (take_hello(&mut body), ReplicaId(body.get_u64_le()));
-        let stream = match body.get_u8() {
-            0 => Stream::Messages,
-            1 => Stream::Snapshots,
+        let class = match body.get_u8() {
+            0 => Class::Urgent,
+            1 => Class::Bulk,
+            2 => Class::Snapshot,
             _ => return Err(Reason::Foreign),
         };
         let address = String::from_utf8(body.to_vec()).map_err(|_| Reason::Foreign)?;
         Ok(Self {
             who,
             wanted,
-            stream,
+            class,
             address,
         })
     }

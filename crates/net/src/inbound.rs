@@ -9,9 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use little_raft_core::ReplicaId;
+use little_raft_core::message::Class;
 use rustix::event::PollFlags;
 
-use crate::hello::Stream;
 use crate::reader;
 use crate::shared::{Shared, lock};
 
@@ -24,7 +24,7 @@ pub(crate) struct Inbound {
 struct Connection {
     stream: Arc<TcpStream>,
     /// Whom it speaks for, once the handshake is done.
-    speaker: Option<(ReplicaId, Stream)>,
+    speaker: Option<(ReplicaId, Class)>,
 }
 
 impl Inbound {
@@ -41,9 +41,9 @@ impl Inbound {
     }
 
     /// A handshake is done. The same peer's former connection of the kind is closed: it must have lost it.
-    pub(crate) fn greeted(&self, number: u64, peer: ReplicaId, stream: Stream) {
+    pub(crate) fn greeted(&self, number: u64, peer: ReplicaId, class: Class) {
         let mut connections = lock(&self.connections);
-        let speaker = Some((peer, stream));
+        let speaker = Some((peer, class));
         connections
             .values()
             .filter(|one| one.speaker == speaker)

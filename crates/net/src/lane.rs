@@ -1,4 +1,4 @@
-//! The way out to one peer: who may write to its connection now, and what waits.
+//! The way out to one peer for one class of messages: who may write to its connection now, and what waits.
 //!
 //! The write side belongs to the senders while nothing waits: each tries a write that does not wait, under the lock
 //! that keeps their order. As soon as something does not fit, it belongs to the writer thread (`busy`), and everything
@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, Bytes};
 use little_raft_core::ReplicaId;
+use little_raft_core::message::Class;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
-use crate::hello::Stream;
 use crate::wake::Waker;
 
 /// An encoded message that waits.
@@ -28,7 +28,7 @@ pub(crate) struct Frame {
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub peer: ReplicaId,
-    pub stream: Stream,
+    pub class: Class,
     pub waker: Waker,
     max_queue_bytes: usize,
     state: Mutex<State>,
@@ -68,13 +68,13 @@ pub(crate) struct Orders {
 impl Lane {
     pub(crate) fn new(
         peer: ReplicaId,
-        stream: Stream,
+        class: Class,
         address: String,
         max_queue_bytes: usize,
     ) -> std::io::Result<Self> {
         Ok(Self {
             peer,
-            stream,
+            class,
             waker: Waker::new()?,
             max_queue_bytes,
             state: Mutex::new(State {
@@ -96,7 +96,7 @@ impl Lane {
     /// Writes or queues a frame; never waits. Returns how many frames were dropped.
     pub(crate) fn send(&self, mut frame: Frame) -> u64 {
         let mut state = self.state();
-        if self.stream == Stream::Snapshots {
+        if self.class == Class::Snapshot {
             // Its pieces are large: copying them is no work for the caller. And its writer may be asleep.
             if !state.busy || state.queue.is_empty() {
                 state.busy = true;
@@ -308,7 +308,7 @@ mod tests {
     /// One append lost from the middle of a pipeline costs the peer all behind it: then better none of them is sent.
     #[test]
     fn at_the_bound_all_appends_go_and_the_rest_stays() {
-        let lane = Lane::new(ReplicaId(2), Stream::Messages, String::new(), 1000);
+        let lane = Lane::new(ReplicaId(2), Class::Bulk, String::new(), 1000);
         let lane = lane.expect("a waker can be made");
         assert_eq!(lane.send(frame(400, true)), 0);
         assert_eq!(lane.send(frame(100, false)), 0);

@@ -1,8 +1,8 @@
-//! How replicas talk: TCP with one connection a direction and peer, blocking reads, no async runtime.
+//! How replicas talk: TCP with one connection a direction, peer and class of messages, blocking reads, no async runtime.
 //!
 //! A [`Tcp`] endpoint dials every peer and only writes on what it dialed; what peers dialed is only read. So a reply
-//! travels on the replier's own connection, and each connection has one reader and one order. Pieces of snapshots have
-//! connections of their own, so that they never delay the rest.
+//! travels on the replier's own connection, and each connection has one reader and one order. Entries and pieces of
+//! snapshots have connections of their own, so that on a slow link they never delay heartbeats and votes.
 //!
 //! - **Sending** never blocks: if nothing waits for the peer, the caller's thread tries a write that does not wait;
 //!   what does not fit goes to the peer's writer thread, and later messages queue behind. The queue is bounded in

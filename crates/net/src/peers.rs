@@ -9,8 +9,8 @@ use std::sync::{Arc, PoisonError};
 use std::thread;
 
 use little_raft_core::ReplicaId;
+use little_raft_core::message::Class;
 
-use crate::hello::Stream;
 use crate::lane::Lane;
 use crate::shared::{Peer, Shared, lock};
 use crate::writer;
@@ -54,9 +54,11 @@ impl Shared {
             peer.each(|lane| lane.set_address(address));
             return Ok(());
         }
+        let open = |class| self.open(id, class, address);
         let peer = Peer {
-            messages: self.open(id, Stream::Messages, address)?,
-            snapshots: self.open(id, Stream::Snapshots, address)?,
+            urgent: open(Class::Urgent)?,
+            bulk: open(Class::Bulk)?,
+            snapshots: open(Class::Snapshot)?,
         };
         for lane in peer.lanes().map(Arc::clone) {
             if let Err(error) = self.spawn_writer(lane) {
@@ -78,9 +80,9 @@ impl Shared {
         self.inbound.close_peer(id);
     }
 
-    fn open(&self, id: ReplicaId, stream: Stream, address: &str) -> io::Result<Arc<Lane>> {
+    fn open(&self, id: ReplicaId, class: Class, address: &str) -> io::Result<Arc<Lane>> {
         let queue = self.options.max_queue_bytes;
-        Lane::new(id, stream, address.into(), queue).map(Arc::new)
+        Lane::new(id, class, address.into(), queue).map(Arc::new)
     }
 
     fn spawn_writer(self: &Arc<Self>, lane: Arc<Lane>) -> io::Result<()> {

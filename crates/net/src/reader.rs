@@ -25,13 +25,15 @@ pub(crate) fn run(number: u64, stream: &TcpStream, shared: &Arc<Shared>) {
         }
         Ok(greeting) => {
             let peer = greeting.who.replica;
-            shared.inbound.greeted(number, peer, greeting.stream);
+            shared.inbound.greeted(number, peer, greeting.class);
             if !welcome(stream, shared) {
                 return;
             }
             if let Some(ways) = shared.peer(peer) {
-                ways.each(|lane| lane.hear(&greeting.address));
-                ways.messages.hurry();
+                ways.each(|lane| {
+                    lane.hear(&greeting.address);
+                    lane.hurry();
+                });
             }
             if let End::Fault(reason) = read_frames(stream, shared, peer) {
                 shared.faults.fetch_add(1, Ordering::Relaxed);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use little_raft_core::message::Class;
 use little_raft_core::{Message, ReplicaId};
 
 use crate::inbound::Inbound;
@@ -65,13 +66,22 @@ pub(crate) struct Shared {
 /// The ways out to one peer.
 #[derive(Clone)]
 pub(crate) struct Peer {
-    pub messages: Arc<Lane>,
+    pub urgent: Arc<Lane>,
+    pub bulk: Arc<Lane>,
     pub snapshots: Arc<Lane>,
 }
 
 impl Peer {
-    pub(crate) fn lanes(&self) -> [&Arc<Lane>; 2] {
-        [&self.messages, &self.snapshots]
+    pub(crate) fn lanes(&self) -> [&Arc<Lane>; 3] {
+        [&self.urgent, &self.bulk, &self.snapshots]
+    }
+
+    pub(crate) fn lane(&self, class: Class) -> &Lane {
+        match class {
+            Class::Urgent => &self.urgent,
+            Class::Bulk => &self.bulk,
+            Class::Snapshot => &self.snapshots,
+        }
     }
 
     pub(crate) fn each(&self, action: impl Fn(&Lane)) {

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+use little_raft_core::message::Class;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 
 use crate::dial::{DialError, dial};
-use crate::hello::Stream;
 use crate::lane::{Lane, Orders};
 use crate::shared::Shared;
 use crate::{Options, Reason, Refusal, Side};
@@ -57,7 +57,7 @@ fn wait_for_need(lane: &Lane, shared: &Shared) -> bool {
         if orders.stop {
             return false;
         }
-        if lane.stream == Stream::Messages || !lane.is_idle() {
+        if lane.class != Class::Snapshot || !lane.is_idle() {
             return true;
         }
         if lane.waker.wait(None, None).is_err() {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::*;
-use little_raft_core::ReplicaId;
+use little_raft_core::{Message, ReplicaId};
 use little_raft_net::{BindError, Options, Tcp};
 
 #[test]
@@ -210,21 +210,29 @@ fn stopping_ends_every_thread_soon() {
 
 #[test]
 fn p53_a_snapshot_does_not_delay_messages() {
+    urgent_overtakes(|number, data| piece(1, 2, number, data));
+}
+
+#[test]
+fn p53_entries_do_not_delay_messages() {
+    urgent_overtakes(|number, data| append(1, 2, number, data));
+}
+
+fn urgent_overtakes(big: impl Fn(u64, Bytes) -> Message) {
     let options = Options {
         max_queue_bytes: 200 << 20,
         ..Options::default()
     };
     let (one, two) = pair(options);
     let data = Bytes::from(vec![1; 1 << 20]);
-    for offset in 0..100 {
-        one.tcp
-            .send(ReplicaId(2), piece(1, 2, offset, data.clone()));
+    for number in 0..100 {
+        one.tcp.send(ReplicaId(2), big(number, data.clone()));
     }
     one.tcp.send(ReplicaId(2), read(1, 2, 1000));
     let before = two.ear.wait("the message", |heard| {
         heard.messages.iter().position(|it| number(it) == 1000)
     });
-    assert!(before < 90, "{before} pieces came first");
+    assert!(before < 90, "{before} big ones came first");
     let all = two.ear.wait_messages(101);
     assert!(all.iter().map(number).filter(|it| *it < 1000).eq(0..100));
 }

@@ -14,12 +14,19 @@ pub(crate) struct Fate {
     pub(crate) unreachable: Option<u64>,
 }
 
+/// What a message is to a link.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parcel {
+    pub(crate) bytes: usize,
+    pub(crate) is_urgent: bool,
+}
+
 /// A link that is slow: far away, or narrow.
 #[derive(Debug)]
 struct Slow {
     delay: u64,
     bytes_per_second: u64,
-    /// When all that was given to it will have left.
+    /// When all that must keep its order will have left.
     free_at: u64,
 }
 
@@ -62,7 +69,7 @@ impl Network {
         &mut self,
         now: u64,
         link: (u64, u64),
-        bytes: usize,
+        parcel: Parcel,
         random: &mut Random,
         weather: &Weather,
     ) -> Fate {
@@ -71,7 +78,7 @@ impl Network {
         let wait = self
             .slow
             .get_mut(&link)
-            .map_or(0, |it| it.wait(now, bytes as u64));
+            .map_or(0, |it| it.wait(now, parcel));
         if self.cut.contains(&link) || wait > QUEUE_MAX || random.chance(loss) {
             return Fate {
                 arrivals: Vec::new(),
@@ -90,10 +97,13 @@ impl Network {
 }
 
 impl Slow {
-    /// How much later than usual a message arrives.
-    fn wait(&mut self, now: u64, bytes: u64) -> u64 {
-        let begins = self.free_at.max(now);
-        let ends = begins + bytes * SECOND / self.bytes_per_second;
+    /// How much later than usual a message arrives. What is urgent has a connection of its own.
+    fn wait(&mut self, now: u64, parcel: Parcel) -> u64 {
+        let takes = parcel.bytes as u64 * SECOND / self.bytes_per_second;
+        if parcel.is_urgent {
+            return takes + self.delay;
+        }
+        let ends = self.free_at.max(now) + takes;
         if ends - now <= QUEUE_MAX {
             self.free_at = ends;
         }

@@ -4,13 +4,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use little_raft_core::message::Class;
 use little_raft_core::{Codec, Event, Input, Membership, Message, Proposal, ReplicaId, State};
 
 use crate::checks::{Checks, Operation, Violation, ensure};
 use crate::coverage::Situation;
 use crate::journal::Journal;
 use crate::machine::checksum;
-use crate::network::Network;
+use crate::network::{Network, Parcel};
 use crate::node::{Due, Effects, Ending, Node, founders};
 use crate::random::{Random, hash};
 use crate::run::Options;
@@ -348,10 +349,14 @@ impl World {
             "codec"
         );
         self.garble(&bytes);
+        let parcel = Parcel {
+            bytes: bytes.len(),
+            is_urgent: message.class() == Class::Urgent,
+        };
         let fate = self.network.fate(
             self.now,
             (from, to),
-            bytes.len(),
+            parcel,
             &mut self.random,
             &self.weather,
         );

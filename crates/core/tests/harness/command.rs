@@ -11,7 +11,7 @@
 //! join 4                       a new replica without a log, that knows nobody; `join 4 as 107`: of this directory
 //! slow 2                       its state machine does not report by itself; `applied 2 first|last` does
 //! accepting 1 no               timing 1 10ms 100ms                  storing 2 fails
-//! deliver 1->2 [first|last] [term=..] [boot=..] ...      all that waits there, or one; changed on its way
+//! deliver 1->2 [first|last|urgent] [term=..] [boot=..] ...      all that waits there, or one; changed on its way
 //! drop 1->2 [first|last]       duplicate 1->2  reverse 1->2         keep 1->2 as late; replay late
 //! flushed 1 [first]            hang 1          unhang 1
 //! cut 1->2 | cut 1             heal            what is sent there is lost; what waits there too
@@ -25,9 +25,11 @@
 //! status                       quietly <command>
 //! ```
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
+use little_raft_core::message::Class;
 use little_raft_core::{
     Base, Change, Conditions, Config, Entry, EntryKind, HardState, Identity, Input, Leases, Member,
     Membership, Message, Position, Proposal, ReplicaId, Role, State, Timing,
@@ -402,7 +404,14 @@ impl World {
         match words.words.get(2) {
             Some(&"first") => waiting.pop_front().into_iter().collect(),
             Some(&"last") => waiting.pop_back().into_iter().collect(),
-            Some(other) => panic!("first or last, not {other:?}"),
+            Some(&"urgent") => {
+                let all = std::mem::take(waiting).into_iter();
+                let (urgent, others): (VecDeque<_>, _) =
+                    all.partition(|it| it.class() == Class::Urgent);
+                *waiting = others;
+                urgent.into()
+            }
+            Some(other) => panic!("first, last or urgent, not {other:?}"),
             None => std::mem::take(waiting).into(),
         }
     }

@@ -73,6 +73,10 @@ pub fn message(message: &Message, rounds: &mut Rounds) -> String {
             let (committed, round) = (append.committed, rounds.say(append.stamp.round));
             format!("{what}, committed {committed}{round}")
         }
+        Body::Heartbeat(heartbeat) => {
+            let round = rounds.say(heartbeat.stamp.round);
+            format!("bare heartbeat, committed {}{round}", heartbeat.committed)
+        }
         Body::AppendReply(reply) => match reply.outcome {
             AppendOutcome::Matched(index) => {
                 format!(
@@ -83,6 +87,7 @@ pub fn message(message: &Message, rounds: &mut Rounds) -> String {
             AppendOutcome::Rejected { prev, hint } => {
                 format!("append rejected, no {prev}, try {hint}, term {term}")
             }
+            AppendOutcome::Heard => format!("heard{}", rounds.say(reply.stamp.round)),
         },
         Body::Snapshot(piece) => {
             let end = if piece.done { ", the last" } else { "" };

@@ -28,6 +28,7 @@ fn is_kept(node: &Node, message: &Message) -> bool {
         }
         Body::AppendReply(reply) => match reply.outcome {
             AppendOutcome::Matched(index) => disk.hard.term >= message.term && disk.last() >= index,
+            AppendOutcome::Heard => disk.hard.term >= message.term,
             AppendOutcome::Rejected { .. } => true,
         },
         _ => true,
