@@ -256,7 +256,7 @@ impl Codec for ReplicaId {
 }
 
 codec_enum! {
-    EntryKind as "entry kind" { Noop = 0, Command = 1, Membership = 2, Commands = 3, Session = 4 }
+    EntryKind as "entry kind" { Noop = 0, Command = 1, Membership = 2, Commands = 3, Session = 4, Digest = 5 }
     Role as "member role" { Voter = 0, Learner = 1 }
     Refusal as "refusal" {
         NoLeader = 0, Transferring = 1, Busy = 2, DiskFull = 3, Condition = 4, Change(error) = 5, Unknown = 6,

@@ -82,6 +82,8 @@ pub enum EntryKind {
     Commands,
     /// The payload is about a session, whose commands are applied once however often they are retried (Raft, section 8).
     Session,
+    /// The payload is about digests of the state machines, which replicas compare.
+    Digest,
 }
 
 /// One entry of the replicated log.

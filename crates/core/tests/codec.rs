@@ -83,8 +83,9 @@ impl Any {
             EntryKind::Membership,
             EntryKind::Commands,
             EntryKind::Session,
+            EntryKind::Digest,
         ];
-        kinds[self.below(5) as usize]
+        kinds[self.below(6) as usize]
     }
 
     fn proposal(&mut self) -> Proposal {

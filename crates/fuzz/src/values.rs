@@ -154,6 +154,7 @@ fn kind(u: &mut Unstructured<'_>) -> Result<EntryKind> {
         EntryKind::Membership,
         EntryKind::Commands,
         EntryKind::Session,
+        EntryKind::Digest,
     ])?)
 }
 

@@ -17,7 +17,7 @@ use crate::error::StartError;
 use crate::machine::StateMachine;
 use crate::replica::Replica;
 use crate::shell::{Core, Immediate, Parts, Shell};
-use crate::status::Board;
+use crate::status::{Board, Shown};
 use crate::storage::{Founding, Storage};
 use crate::timer;
 
@@ -179,6 +179,13 @@ impl<M: StateMachine> Builder<M> {
         self
     }
 
+    /// How often the leader has all replicas compare [digests](StateMachine::digest) of their state machines; default: 20
+    /// seconds. Each time costs an entry, and one more for each replica. `Duration::MAX` for never.
+    pub fn digest_interval(mut self, interval: Duration) -> Self {
+        self.engine.digest_interval = interval;
+        self
+    }
+
     /// Remembers in a storage of your own.
     pub fn storage(mut self, storage: impl Storage) -> Self {
         self.storage = Some(Box::new(storage));
@@ -240,7 +247,10 @@ impl<M: StateMachine> Builder<M> {
         let board = Board::new(
             self.id,
             engine.progress(),
-            applier.shown(),
+            Shown {
+                applied: applier.shown(),
+                alike: applier.alike(),
+            },
             engine.membership(),
         );
         let shell = Shell::new(Parts {

@@ -373,6 +373,15 @@ pub enum StopReason {
     /// The state machine reported an error.
     #[error("its state machine failed: {0}")]
     Machine(Arc<str>),
+    /// Its state machine is not what a majority's is.
+    #[error(
+        "at index {index} its state was not the same as that of a majority: the state machine is not deterministic, or memory is damaged; \
+         if it happens again once started anew, remove this replica and add a new one"
+    )]
+    Diverged {
+        /// Where the states were compared.
+        index: u64,
+    },
     /// Something panicked.
     #[error("a panic: {0}")]
     Panic(Arc<str>),

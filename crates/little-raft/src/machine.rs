@@ -88,7 +88,10 @@ pub trait StateMachine: Send + 'static {
         None
     }
 
-    /// A digest of the whole state, if it is cheap: replicas at one index must have the same.
+    /// A digest of the whole state, the same on all replicas at one index; best kept up to date as commands are applied,
+    /// since it is taken between two commands. Replicas compare theirs
+    /// [now and then](crate::Builder::digest_interval), and who differs from a majority stops, with
+    /// [`StopReason::Diverged`](crate::StopReason::Diverged).
     fn digest(&self) -> Option<u64> {
         None
     }

@@ -32,6 +32,9 @@ pub struct Status {
     pub committed: u64,
     /// The last index its state machine has applied.
     pub applied: u64,
+    /// The last index at which its state machine had the same [digest](crate::StateMachine::digest) as a majority's; zero
+    /// if that was not found out since it started.
+    pub alike: u64,
     /// Who belongs to the group.
     pub members: Arc<[Member]>,
     /// The version of the membership: it rises with every change.
@@ -105,8 +108,14 @@ pub(crate) struct Board {
     last: AtomicU64,
     durable: AtomicU64,
     committed: AtomicU64,
-    applied: Arc<AtomicU64>,
+    shown: Shown,
     contact: AtomicU64,
+}
+
+/// What the applier shows by itself.
+pub(crate) struct Shown {
+    pub(crate) applied: Arc<AtomicU64>,
+    pub(crate) alike: Arc<AtomicU64>,
 }
 
 /// What of the status is told to watchers when it changes.
@@ -137,7 +146,7 @@ impl Board {
     pub(crate) fn new(
         id: ReplicaId,
         progress: Progress,
-        applied: Arc<AtomicU64>,
+        shown: Shown,
         membership: &Membership,
     ) -> Self {
         let status = Status {
@@ -148,7 +157,8 @@ impl Board {
             last: progress.last,
             durable: progress.durable,
             committed: progress.committed,
-            applied: applied.load(Ordering::Acquire),
+            applied: shown.applied.load(Ordering::Acquire),
+            alike: 0,
             members: membership.members.clone().into(),
             members_version: membership.version,
             timing: progress.timing,
@@ -159,7 +169,7 @@ impl Board {
             last: status.last.into(),
             durable: status.durable.into(),
             committed: status.committed.into(),
-            applied,
+            shown,
             contact: progress.contact.into(),
             inner: Mutex::new(Inner {
                 status,
@@ -245,7 +255,7 @@ impl Board {
 
     /// Read in the opposite order of storing, so that nothing is shown as applied that isn't shown as committed.
     fn status_in(&self, inner: &Inner) -> Status {
-        let applied = self.applied.load(Ordering::Acquire);
+        let applied = self.shown.applied.load(Ordering::Acquire);
         let committed = self.committed.load(Ordering::Acquire);
         let durable = self.durable.load(Ordering::Acquire);
         Status {
@@ -253,6 +263,7 @@ impl Board {
             durable,
             committed,
             applied,
+            alike: self.shown.alike.load(Ordering::Acquire),
             ..inner.status.clone()
         }
     }

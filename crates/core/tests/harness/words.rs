@@ -126,7 +126,7 @@ pub fn applied(entry: &Entry) -> Option<String> {
         EntryKind::Command | EntryKind::Commands | EntryKind::Session => {
             Some(format!("apply {index} {}", payload(&entry.payload)))
         }
-        EntryKind::Noop => None,
+        EntryKind::Noop | EntryKind::Digest => None,
         EntryKind::Membership => entry
             .membership()
             .map(|it| format!("apply {index} {}", members(&it))),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use little_raft_core::{Apply, Base, Entry as LogEntry, Position, SendSnapshot};
 
+use super::digests::Taken;
 use super::outcome::{Ended, Waiter};
 use super::pieces::Whole;
 use super::reads::ReadTask;
@@ -83,12 +84,14 @@ pub struct Applied<R> {
     pub kept: Vec<(Position, Ended<R>)>,
     /// What of a durable machine survives a crash, if it was asked.
     pub durable: Option<u64>,
+    /// A digest of the state that the others are to be told. Boxed: it is rare.
+    pub taken: Option<Box<Taken>>,
 }
 
 impl<R> Applied<R> {
     /// Whether it says no more than the index, so that a later one may speak for it.
     pub fn is_index_only(&self) -> bool {
-        self.keep.is_none() && self.durable.is_none()
+        self.keep.is_none() && self.durable.is_none() && self.taken.is_none()
     }
 }
 
@@ -180,6 +183,11 @@ impl<M: StateMachine> Applier<M> {
         self.shown.clone()
     }
 
+    /// The last index at which a majority's state was known to be this one, kept up to date; zero for none.
+    pub fn alike(&self) -> Arc<AtomicU64> {
+        self.state.alike()
+    }
+
     /// How far it has come.
     pub fn applied(&self) -> Position {
         self.state.position()
@@ -216,6 +224,7 @@ impl<M: StateMachine> Applier<M> {
             keep: batch.keep,
             kept,
             durable: self.durable_if_due(),
+            taken: self.state.newly_taken().map(Box::new),
         })
     }
 
@@ -269,6 +278,7 @@ impl<M: StateMachine> Applier<M> {
             keep: None,
             kept: Vec::new(),
             durable: None,
+            taken: None,
         })
     }
 

@@ -4,17 +4,18 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use little_raft_core::{
-    Apply, Base, Config, ConfigError, Input, Membership, Now, Position, Raft, Refusal, ReplicaId,
-    Restored, State, Timing,
+    Apply, Base, Codec, Conditions, Config, ConfigError, EntryKind, Input, Membership, Now,
+    Position, Raft, Refusal, ReplicaId, Restored, State, Timing,
 };
 
 use super::applier::{Applied, ApplyWork, Batch};
 use super::changes::Changes;
+use super::digests::DigestCommand;
 use super::effects::{Effects, Event};
 use super::limits::Limits;
 use super::log_writer::LogOutcome;
 use super::reads::{ReadTask, Reads};
-use super::waiters::{Proposal, Proposals};
+use super::waiters::{Proposal, Proposals, checksum};
 use crate::error::{ProposeError, ReadError};
 use crate::machine::StateMachine;
 
@@ -33,6 +34,8 @@ pub struct EngineConfig {
     pub tail_entries: u64,
     /// How many more are kept for a follower that is catching up.
     pub held_entries_max: u64,
+    /// How often a leader has the replicas compare digests of their state machines, if these have any.
+    pub digest_interval: Duration,
 }
 
 impl Default for EngineConfig {
@@ -44,6 +47,7 @@ impl Default for EngineConfig {
             reads_count_max: 1 << 16,
             tail_entries: 10_000,
             held_entries_max: 100_000,
+            digest_interval: Duration::from_secs(20),
         }
     }
 }
@@ -71,6 +75,9 @@ pub struct Engine<M: StateMachine> {
     /// Not before this time is the core asked about what is parked, unless leadership changes.
     retry_at: u64,
     leader: Option<ReplicaId>,
+    /// When to have digests taken; `u64::MAX` if we don't lead, or the machine has none.
+    digest_at: u64,
+    has_digests: bool,
     /// The indices of the two newest snapshots.
     saved: VecDeque<u64>,
     compacted: u64,
@@ -113,6 +120,8 @@ impl<M: StateMachine> Engine<M> {
             limits: Limits::default(),
             retry_at: 0,
             leader: None,
+            digest_at: u64::MAX,
+            has_digests: false,
             saved: saved.into_iter().collect(),
             compacted: base,
             compactable: base,
@@ -123,6 +132,11 @@ impl<M: StateMachine> Engine<M> {
         })
     }
 
+    /// The state machine has digests to be compared.
+    pub fn compare_digests(&mut self) {
+        self.has_digests = true;
+    }
+
     /// Something happened. Any number of events may be given before the [`effects`](Self::effects) are asked for:
     /// what they have in common is then done once.
     pub fn step(&mut self, now: Now, event: Event<M>) {
@@ -130,6 +144,7 @@ impl<M: StateMachine> Engine<M> {
             Event::Wake => {
                 self.raft.step(now, Input::Wake);
                 self.expire(now.monotonic);
+                self.compare_if_due(now);
                 if self.compacted < self.compactable {
                     self.compact(now, self.compactable);
                 }
@@ -181,6 +196,7 @@ impl<M: StateMachine> Engine<M> {
             .min(self.limits.deadline())
             .min(self.reads.deadline())
             .min(self.changes.deadline())
+            .min(self.digest_at)
     }
 
     /// The algorithm, to look at.
@@ -301,10 +317,41 @@ impl<M: StateMachine> Engine<M> {
         if leader != self.leader {
             self.leader = leader;
             self.retry_at = 0;
+            self.schedule_digest(now);
         }
         if self.has_parked() || !self.changes.is_empty() {
             self.ask_waiting(now);
         }
+    }
+
+    fn schedule_digest(&mut self, now: Now) {
+        let leads = self.leader == Some(self.raft.config().id);
+        self.digest_at = match leads && self.has_digests {
+            true => now
+                .monotonic
+                .saturating_add(nanos(self.config.digest_interval)),
+            false => u64::MAX,
+        };
+    }
+
+    fn compare_if_due(&mut self, now: Now) {
+        if self.digest_at <= now.monotonic {
+            self.schedule_digest(now);
+            self.say(now, DigestCommand::Take);
+        }
+    }
+
+    /// Proposes it, and waits for nothing: what is lost is said again another time, about another index.
+    fn say(&mut self, now: Now, command: DigestCommand) {
+        let payload = command.to_bytes();
+        let proposal = little_raft_core::Proposal {
+            kind: EntryKind::Digest,
+            checksum: checksum(&payload),
+            payload,
+            conditions: Conditions::default(),
+        };
+        let ticket = self.proposals.next_ticket();
+        self.raft.step(now, Input::Propose { ticket, proposal });
     }
 
     fn ask_waiting(&mut self, now: Now) {
@@ -360,6 +407,10 @@ impl<M: StateMachine> Engine<M> {
 
     fn applied(&mut self, now: Now, applied: Applied<M::Response>) {
         let (index, durable) = (applied.index, applied.durable);
+        if let Some(taken) = &applied.taken {
+            let us = self.raft.config().id;
+            self.say(now, DigestCommand::Taken(us, **taken));
+        }
         self.proposals.applied(applied, &mut self.effects.endings);
         self.raft.step(now, Input::Applied { index });
         if let Some(durable) = durable {

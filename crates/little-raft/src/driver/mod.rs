@@ -7,6 +7,7 @@
 
 mod applier;
 mod changes;
+mod digests;
 mod effects;
 mod engine;
 mod limits;
@@ -23,6 +24,7 @@ mod waiters;
 
 pub use applier::{Applied, Applier, ApplierConfig, ApplyWork, Batch, Done, Job};
 pub use changes::{ChangeRequest, Changes};
+pub use digests::{DigestCommand, Taken};
 pub use effects::{Effects, Event};
 pub use engine::{Engine, EngineConfig, Progress};
 pub use log_writer::{LogOutcome, LogWriter};

@@ -1,10 +1,13 @@
 //! All that entries change, on every replica alike: the state machine, and what the library keeps beside it.
 
 use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use little_raft_core::{Base, Codec, Entry as LogEntry, EntryKind, Position};
 
+use super::digests::{DigestCommand, Digests, Taken};
 use super::outcome::{Ended, Outcome};
 use super::pieces::{self, Whole};
 use super::sessions::{SessionCommand, Sessions};
@@ -20,6 +23,9 @@ pub struct Replicated<M> {
     /// What is applied, and who belonged to the group then.
     at: Base,
     sessions: Sessions,
+    digests: Digests,
+    /// A digest that nobody was told of yet.
+    taken: Option<Taken>,
     is_durable: bool,
 }
 
@@ -31,7 +37,19 @@ impl<M: StateMachine> Replicated<M> {
             machine,
             at,
             sessions,
+            digests: Digests::default(),
+            taken: None,
         }
+    }
+
+    /// The last index at which a majority's state was known to be this one, kept up to date; zero for none.
+    pub fn alike(&self) -> Arc<AtomicU64> {
+        self.digests.alike()
+    }
+
+    /// A digest of the state that the others are to be told.
+    pub fn newly_taken(&mut self) -> Option<Taken> {
+        self.taken.take()
     }
 
     /// Whether the machine keeps itself.
@@ -88,6 +106,7 @@ impl<M: StateMachine> Replicated<M> {
         );
         self.sessions = pieces::restore(&mut self.machine, stream).map_err(machine_failed)?;
         self.at = base.clone();
+        self.digests.forget();
         self.commit()
     }
 
@@ -118,6 +137,10 @@ impl<M: StateMachine> Replicated<M> {
                 None
             }
             EntryKind::Session => Some(self.apply_session(entry)?),
+            EntryKind::Digest => {
+                self.compare(entry)?;
+                None
+            }
             kind => Some(Ok(self.apply_commands(entry, kind, &entry.payload)?)),
         })
     }
@@ -138,6 +161,29 @@ impl<M: StateMachine> Replicated<M> {
                 Ok(Outcome::Responses(commands.iter().map(apply).collect()))
             }
             _ => Err(unreadable("command", position)),
+        }
+    }
+
+    fn compare(&mut self, entry: &LogEntry) -> Result<(), StopReason> {
+        let index = entry.position.index;
+        let command = DigestCommand::from_bytes(entry.payload.clone());
+        match command.map_err(|_| unreadable("digest", entry.position))? {
+            DigestCommand::Take => {
+                let digest = self.machine.digest();
+                self.taken = digest.map(|digest| Taken { index, digest });
+                match self.taken {
+                    Some(taken) => self.digests.take(taken),
+                    None => self.digests.forget(),
+                }
+                Ok(())
+            }
+            DigestCommand::Taken(by, taken) => {
+                let voters = &self.at.membership;
+                match self.digests.has_differed(by, taken, voters) {
+                    true => Err(StopReason::Diverged { index: taken.index }),
+                    false => Ok(()),
+                }
+            }
         }
     }
 

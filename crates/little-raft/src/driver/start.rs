@@ -87,8 +87,11 @@ impl<M: StateMachine> Opening<M> {
             ..
         } = self.recovery;
         let saved = self.opened.snapshots.iter().map(|base| base.position.index);
-        let engine = Engine::new(config, engine, restored, at.position.index, saved, now)
+        let mut engine = Engine::new(config, engine, restored, at.position.index, saved, now)
             .map_err(StartError::Config)?;
+        if self.machine.digest().is_some() {
+            engine.compare_digests();
+        }
         let (reader, snapshots) = (self.storage.reader(), self.snapshots);
         let state = Replicated::new(self.machine, at, sessions);
         Ok(Begun {

@@ -336,6 +336,7 @@ mod tests {
             keep,
             kept: kept.collect(),
             durable: None,
+            taken: None,
         };
         waits.applied(applied, &mut endings);
         endings

@@ -20,6 +20,7 @@ use crate::driver::{
 };
 use crate::memory::MemoryStorage;
 use crate::pending::Answer;
+use crate::status::Shown;
 use crate::storage::Storage;
 
 struct Nothing;
@@ -109,7 +110,11 @@ fn shell(election: Duration) -> Arc<Shell<Nothing>> {
         reader.clone(),
         snapshots.clone(),
     );
-    let (progress, shown) = (engine.progress(), applier.shown());
+    let progress = engine.progress();
+    let shown = Shown {
+        applied: applier.shown(),
+        alike: applier.alike(),
+    };
     let board = Board::new(ReplicaId(1), progress, shown, engine.membership());
     let own = Immediate::new(
         LogWriter::new(Box::new(storage)),

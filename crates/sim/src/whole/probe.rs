@@ -82,4 +82,8 @@ impl<M: StateMachine<Response: Debug>> StateMachine for Probe<M> {
     fn response_codec() -> Option<ResponseCodec<M::Response>> {
         M::response_codec()
     }
+
+    fn digest(&self) -> Option<u64> {
+        self.machine.digest()
+    }
 }

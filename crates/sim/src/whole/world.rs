@@ -195,6 +195,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             engine: EngineConfig {
                 proposal_timeout: Duration::from_secs(2),
                 held_entries_max: random.between(10, 300),
+                digest_interval: Duration::from_millis(random.pick(&[200, 1_000, 20_000])),
                 ..EngineConfig::default()
             },
             applier: ApplierConfig {
