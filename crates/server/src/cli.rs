@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -70,7 +71,8 @@ pub fn main() -> ExitCode {
         }
     };
     if let Err(text) = result {
-        eprintln!("little-raft: {text}");
+        // Where nobody can read it, the exit code still tells.
+        let _ = writeln!(io::stderr(), "little-raft: {text}");
     }
     code
 }

@@ -137,6 +137,8 @@ fn start_logging(args: &ServeArgs) {
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(args.log_level)
         .with_writer(io::stderr)
+        // Where the log can't be written, neither can the complaint: it would panic.
+        .log_internal_errors(false)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
     // Another one in this process, in tests, serves as well.
     drop(subscriber.try_init());

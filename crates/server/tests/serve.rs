@@ -189,6 +189,24 @@ fn a_signal_stops_it_in_order_and_the_data_is_there_again() {
     assert_eq!(value(&server, "key"), b"xxx");
 }
 
+/// As with a log file on a disk that is full.
+#[test]
+fn a_log_that_cant_be_written_stops_nothing() {
+    let mut server = Server::ours();
+    block_on(async { server.channel().await });
+    assert_eq!(server.terminate(), Some(0));
+    server.child = Command::new(PROGRAM)
+        .args(server.args())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    drop(server.child.stderr.take());
+    let answer = block_on(async { server.kv().await.put(put("key", 3)).await });
+    answer.expect("it is written");
+    assert_eq!(value(&server, "key"), b"xxx");
+    assert_eq!(server.terminate(), Some(0));
+}
+
 #[test]
 fn a_damaged_store_exits_with_3() {
     let mut server = Server::ours();

@@ -14,6 +14,7 @@ mod words;
 pub mod writer;
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +91,8 @@ async fn play(args: &DemoArgs) -> Result<(), DemoError> {
     stage.replicas().kill_all();
     drop(keys);
     if args.json {
-        println!("{}", json(&tour.figures, told.as_ref().err()));
+        // Where nobody can read it, the exit code still tells.
+        let _ = writeln!(io::stdout(), "{}", json(&tour.figures, told.as_ref().err()));
     }
     match told {
         // What went wrong can be looked into.
