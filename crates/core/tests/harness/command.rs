@@ -2,18 +2,20 @@
 //!
 //! ```text
 //! group 1 2 3 [leader=1] [term=2] [log=1@1,2@2] [committed=2] [window=..] [window_bytes=..] [message=..] [cache=..]
-//!             [uncommitted=..] [apply=..] [lease=10s] [unbound=yes]
+//!             [uncommitted=..] [apply=..] [lease=10s] [restarted=yes] [unbound=yes]
 //!                              replicas with these logs; elects a leader, whose own entry ends the log
 //! state 2 [term=..] [log=..] [committed=..] [vote=..]    replica 2 starts from this instead
 //! elect 1 [by 2 3]             lets it campaign until it leads; only these hear of it
-//! propose 1 "x"                read 1 r        transfer 1 [to 2]    compact 1 5     unreachable 1 2
+//! propose 1 "x" [bytes=300]    read 1 r        transfer 1 [to 2]    compact 1 5     unreachable 1 2
 //! change 1 add:4 remove:2 [..] [expecting=2]   voter:4 learner:2 spare:4 address:2:x priority:2:5 timing:10ms:100ms
 //! join 4                       a new replica without a log, that knows nobody; `join 4 as 107`: of this directory
 //! slow 2                       its state machine does not report by itself; `applied 2 first|last` does
 //! accepting 1 no               timing 1 10ms 100ms                  storing 2 fails
 //! deliver 1->2 [first|last|urgent] [term=..] [boot=..] ...      all that waits there, or one; changed on its way
+//! deliver 1->2 3 kept          the third that waits there; `kept`: a copy of it goes on waiting
 //! drop 1->2 [first|last]       duplicate 1->2  reverse 1->2         keep 1->2 as late; replay late
 //! flushed 1 [first]            hang 1          unhang 1
+//! hold 1                       what its next input makes it want waits for more of them, or for `drain 1`
 //! cut 1->2 | cut 1             heal            what is sent there is lost; what waits there too
 //! cut 1->2 bulk                only what carries entries is lost
 //! advance 1 400ms              its clock goes on, and it wakes when it wants to; `advance all` moves all clocks
@@ -160,7 +162,7 @@ impl World {
             "group" => self.group(&words),
             "state" => self.set_state(&words),
             "elect" => self.elect_by(&words),
-            "propose" => self.propose(id(1), line),
+            "propose" => self.propose(&words, line),
             "read" => {
                 let ticket = self.ticket(words.word(2));
                 self.step(id(1), Input::Read { ticket });
@@ -221,6 +223,11 @@ impl World {
                 let is_one = words.words.get(2) == Some(&"first");
                 let count = if is_one { 1 } else { usize::MAX };
                 self.machine(id(1)).flush(count);
+                self.drain(id(1));
+            }
+            "hold" => self.machine(id(1)).is_held = true,
+            "drain" => {
+                self.machine(id(1)).is_held = false;
                 self.drain(id(1));
             }
             "hang" => self.machine(id(1)).is_disk_hung = true,
@@ -321,8 +328,10 @@ impl World {
             self.machines.insert(id, Machine::new(config, disk));
             self.in_voice(Voice::Nothing, |world| world.drain(id));
         }
-        // Nobody may have promised anything before.
-        let promised = words.option("lease").map_or(Duration::ZERO, time);
+        // Nobody has promised anything before, unless they restart.
+        let is_restart = words.option("restarted").is_some();
+        let lease = words.option("lease").filter(|_| !is_restart);
+        let promised = lease.map_or(Duration::ZERO, time);
         let promised = promised.as_nanos() as u64;
         self.machines
             .values_mut()
@@ -358,12 +367,13 @@ impl World {
         self.say(format!("{id} leads term {term}"));
     }
 
-    fn propose(&mut self, id: u64, line: &str) {
+    fn propose(&mut self, words: &Words<'_>, line: &str) {
         let text = line.split('"').nth(1).expect("a command in quotes");
         let ticket = self.ticket(&format!("{text:?}"));
-        let payload = Bytes::from(text.to_owned());
+        let length = words.number("bytes").unwrap_or_default() as usize;
+        let payload = Bytes::from(format!("{text:.<length$}"));
         let proposal = Proposal::command(0, payload);
-        self.step(id, Input::Propose { ticket, proposal });
+        self.step(words.id(1), Input::Propose { ticket, proposal });
     }
 
     fn change(&mut self, words: &Words<'_>) {
@@ -411,7 +421,13 @@ impl World {
                 *waiting = others;
                 urgent.into()
             }
-            Some(other) => panic!("first, last or urgent, not {other:?}"),
+            Some(nth) => {
+                let place = number(nth) as usize - 1;
+                if words.words.get(3) == Some(&"kept") {
+                    return vec![waiting[place].clone()];
+                }
+                vec![waiting.remove(place).expect("so many wait there")]
+            }
             None => std::mem::take(waiting).into(),
         }
     }

@@ -70,6 +70,12 @@ impl Disk {
         self.entries.iter().filter(is_one).cloned().collect()
     }
 
+    /// Whether it has this entry, or a snapshot that covers it.
+    pub fn holds(&self, position: Position) -> bool {
+        let mut entries = self.entries.iter();
+        position.index <= self.base.position.index || entries.any(|it| it.position == position)
+    }
+
     pub fn read(&self, first: u64, last: u64) -> Vec<Entry> {
         let wanted = |entry: &&Entry| (first..=last).contains(&entry.position.index);
         self.entries.iter().filter(wanted).cloned().collect()
@@ -85,6 +91,8 @@ pub struct Machine {
     /// Written, not flushed.
     pub writes: VecDeque<Write>,
     pub is_disk_hung: bool,
+    /// What it asks for after the next input waits for more.
+    pub is_held: bool,
     pub are_pieces_refused: bool,
     /// Its state machine reports what it has applied only when it is told to.
     pub is_slow: bool,
@@ -109,6 +117,7 @@ impl Machine {
             disk,
             writes: VecDeque::new(),
             is_disk_hung: false,
+            is_held: false,
             are_pieces_refused: false,
             is_slow: false,
             unreported: VecDeque::new(),
@@ -133,6 +142,7 @@ impl Machine {
         self.writes.clear();
         self.sending.clear();
         self.unreported.clear();
+        self.is_held = false;
         self.received = (0, 0);
     }
 

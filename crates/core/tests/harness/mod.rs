@@ -1,5 +1,6 @@
 //! Replicas on a scripted network, disk and clock.
 
+mod checks;
 mod command;
 mod machine;
 mod script;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use little_raft_core::message::{Body, Class};
-use little_raft_core::{Apply, Input, Message, Raft, State};
+use little_raft_core::{Apply, Input, Message, State};
 
 use super::machine::Machine;
 use super::words;
@@ -52,8 +52,8 @@ pub struct World {
     rounds: Rounds,
     transcript: Vec<String>,
     /// The term of each committed entry, and the leader of each term, by whatever replica was first.
-    committed: BTreeMap<u64, u64>,
-    leaders: BTreeMap<u64, u64>,
+    pub(super) committed: BTreeMap<u64, u64>,
+    pub(super) leaders: BTreeMap<u64, u64>,
 }
 
 impl Default for World {
@@ -122,9 +122,10 @@ impl World {
         self.drain(id);
     }
 
-    /// Does what a replica asks for, until it asks for nothing.
+    /// Does what a replica asks for, until it asks for nothing; later, if it is held.
     pub fn drain(&mut self, id: u64) {
-        if self.machine(id).raft.is_none() {
+        let machine = self.machine(id);
+        if machine.raft.is_none() || std::mem::take(&mut machine.is_held) {
             return;
         }
         while self.drain_once(id) {}
@@ -233,6 +234,7 @@ impl World {
     }
 
     fn send(&mut self, message: Message) {
+        self.check_promise(&message);
         let link = (message.from.0, message.to.0);
         let said = words::message(&message, &mut self.rounds);
         let is_bulk = message.class() == Class::Bulk && self.cut_bulk.contains(&link);
@@ -240,22 +242,6 @@ impl World {
         if !lost {
             self.say_detail(format!("{} -> {}   {said}", link.0, link.1));
             self.links.entry(link).or_default().push_back(message);
-        }
-    }
-
-    /// What must hold over all replicas: one leader a term, and what is committed stays.
-    fn check(&mut self, id: u64) {
-        let machine = &self.machines[&id];
-        let raft: &Raft = machine.raft();
-        raft.check_invariants();
-        if raft.state() == State::Leader {
-            let leader = self.leaders.entry(raft.term()).or_insert(id);
-            assert_eq!(*leader, id, "two leaders of term {}", raft.term());
-        }
-        for index in raft.base().index.max(1)..=raft.committed() {
-            let term = raft.term_at(index).expect("what is committed is there");
-            let first = self.committed.entry(index).or_insert(term);
-            assert_eq!(*first, term, "{id} committed another entry {index}");
         }
     }
 
