@@ -42,6 +42,10 @@ pub(crate) struct Arguments {
     /// Fail if a hard situation was never reached
     #[arg(long)]
     pub(crate) coverage: bool,
+    /// Make the first seed that fails a short script in the format of the core's scenarios
+    #[cfg(feature = "shrink")]
+    #[arg(long, conflicts_with_all = ["whole", "json"])]
+    pub(crate) shrink: bool,
     /// Plant this known bug of other systems (several: p02,p17), and run until it is found
     #[cfg(feature = "plants")]
     #[arg(long, value_parser = plant, value_delimiter = ',', conflicts_with = "plants")]
@@ -73,6 +77,34 @@ impl Arguments {
             jobs: if self.trace { 1 } else { jobs },
             options,
         }
+    }
+
+    /// What repeats this seed alone.
+    pub(crate) fn command_of(&self, seed: u64) -> String {
+        let (low, high) = self.replicas;
+        let faults = match self.faults {
+            Faults::ALL => String::new(),
+            some => format!(" --faults {some}"),
+        };
+        let (features, plant) = self.planted();
+        format!(
+            "cargo run -p little-raft-sim --release{features} -- --start {seed} --seeds 1 \
+             --replicas {low}..{high}{faults}{plant}"
+        )
+    }
+
+    /// What the command line needs for the planted bug.
+    #[cfg(feature = "plants")]
+    fn planted(&self) -> (&'static str, String) {
+        match self.plant.first() {
+            Some(plant) => (" --features plants", format!(" --plant {}", plant.name())),
+            None => Default::default(),
+        }
+    }
+
+    #[cfg(not(feature = "plants"))]
+    fn planted(&self) -> (&'static str, &'static str) {
+        Default::default()
     }
 
     pub(crate) fn is_over(&self, ran_for: Duration) -> bool {

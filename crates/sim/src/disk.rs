@@ -142,6 +142,16 @@ impl Disk {
         self.flushing > 0
     }
 
+    /// So many writes are not known to be durable.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// So many of them belong to the flush under way.
+    pub(crate) fn in_flush(&self) -> usize {
+        self.flushing
+    }
+
     /// What it means for what is there, and for what is under way, if this is written.
     pub(crate) fn situations(&self, write: &Write) -> Vec<Situation> {
         let joint = write.base.as_ref().filter(|it| it.membership.is_joint());

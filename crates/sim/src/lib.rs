@@ -20,6 +20,7 @@ mod network;
 mod node;
 mod observer;
 mod random;
+mod record;
 mod run;
 mod weather;
 mod whole;
@@ -31,5 +32,6 @@ pub use coverage::Coverage;
 #[cfg(feature = "plants")]
 pub use little_raft_core::Plant;
 pub use mix::Faults;
+pub use record::{Happened, Link, Name, Names, Record};
 pub use run::{Options, Report, run};
 pub use whole::{Chance, Failed, Histogram, Passed, SimDisk, simulate};

@@ -4,6 +4,10 @@ mod arguments;
 mod print;
 #[cfg(feature = "plants")]
 mod search;
+#[cfg(feature = "shrink")]
+mod shrink;
+#[cfg(feature = "shrink")]
+mod shrunk;
 mod whole_run;
 
 use std::ops::ControlFlow;
@@ -17,6 +21,10 @@ use print::Tally;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    #[cfg(feature = "shrink")]
+    if arguments.shrink {
+        return shrunk::print_shortest(&arguments);
+    }
     #[cfg(feature = "plants")]
     if let Some(code) = search::search(&arguments) {
         return code;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use little_raft_sim::{Coverage, Faults, Report};
+use little_raft_sim::{Coverage, Report};
 
 use crate::arguments::Arguments;
 
@@ -35,15 +35,8 @@ pub(crate) fn report(report: &Report, arguments: &Arguments) {
         println!("{}", line(report));
     }
     if let Some(violation) = &report.violation {
-        let ((low, high), seed) = (arguments.replicas, report.seed);
-        let faults = match arguments.faults {
-            Faults::ALL => String::new(),
-            some => format!(" --faults {some}"),
-        };
-        eprintln!(
-            "seed {seed} failed: {violation}\nrepeat with: cargo run -p little-raft-sim --release -- --start {seed} \
-             --seeds 1 --replicas {low}..{high}{faults} --trace"
-        );
+        let (seed, command) = (report.seed, arguments.command_of(report.seed));
+        eprintln!("seed {seed} failed: {violation}\nrepeat with: {command} --trace");
     }
 }
 

@@ -10,6 +10,7 @@ use crate::coverage::Coverage;
 use crate::journal::Journal;
 use crate::mix::Faults;
 use crate::node::Node;
+use crate::record::{Record, Recorder};
 use crate::weather::{MILLI, SECOND};
 use crate::world::World;
 
@@ -22,6 +23,8 @@ pub struct Options {
     pub faults: Faults,
     /// Whether to print all that happens.
     pub trace: bool,
+    /// Whether to write down what happened, for a script.
+    pub record: bool,
     /// The bug that is planted.
     #[cfg(feature = "plants")]
     pub plant: Option<little_raft_core::Plant>,
@@ -33,6 +36,7 @@ impl Default for Options {
             replicas: (1, 7),
             faults: Faults::ALL,
             trace: false,
+            record: false,
             #[cfg(feature = "plants")]
             plant: None,
         }
@@ -66,6 +70,8 @@ pub struct Report {
     pub coverage: Coverage,
     /// What went wrong, if anything.
     pub violation: Option<Violation>,
+    /// What happened until then, if it was to be written down.
+    pub record: Option<Record>,
 }
 
 /// Runs one seed. A panic in the code under test is a violation too.
@@ -100,6 +106,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
         committed: world.checks.committed.last(),
         coverage: world.checks.observer.coverage,
         violation,
+        record: world.recorder.map(Recorder::into_record),
     }
 }
 

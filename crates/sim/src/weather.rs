@@ -160,6 +160,23 @@ impl Weather {
         }
     }
 
+    /// The same limits, as a script's options.
+    pub(crate) fn limits(&self) -> String {
+        let lease = match &self.leases {
+            Some(leases) => format!(" lease={}ms restarted=yes", leases.longest.as_millis()),
+            None => String::new(),
+        };
+        format!(
+            " message={} window_bytes={} window={} uncommitted={} cache={} apply={}{lease}",
+            self.message_bytes_max,
+            self.in_flight_bytes_max,
+            self.in_flight_messages_max,
+            self.uncommitted_bytes_max,
+            self.cache_bytes_max,
+            self.apply_bytes_max,
+        )
+    }
+
     /// How long something takes.
     pub(crate) fn some(&self, random: &mut Random, least: u64, most: u64) -> u64 {
         match self.is_symmetric {

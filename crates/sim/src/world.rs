@@ -14,6 +14,7 @@ use crate::machine::checksum;
 use crate::network::{Network, Parcel};
 use crate::node::{Due, Effects, Ending, Node, founders};
 use crate::random::{Random, hash};
+use crate::record::Recorder;
 use crate::run::Options;
 use crate::weather::{MICRO, MILLI, SECOND, Weather};
 
@@ -89,6 +90,7 @@ pub(crate) struct World {
     pub(crate) random: Random,
     pub(crate) weather: Weather,
     pub(crate) journal: Journal,
+    pub(crate) recorder: Option<Recorder>,
     pub(crate) network: Network,
     pub(crate) nodes: Vec<Node>,
     pub(crate) checks: Checks,
@@ -115,7 +117,9 @@ impl World {
         let mut drift = || random.between(0, 2 * weather.drift) as i64 - weather.drift as i64;
         let nodes = (1..=weather.nodes()).map(|id| Node::new(id, weather.replicas, drift()));
         let nodes = nodes.collect();
+        let recorder = options.record.then(|| Recorder::new(&weather));
         let mut world = Self {
+            recorder,
             now: SECOND,
             random,
             journal,
@@ -206,7 +210,12 @@ impl World {
             return Ok(());
         }
         match what {
-            Happening::Arrives { bytes, .. } => self.arrive(at, bytes),
+            Happening::Arrives { from, to, bytes } => {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.arrived(self.now, (from, to), &bytes);
+                }
+                self.arrive(at, bytes)
+            }
             Happening::Unreachable { peer, .. } => {
                 self.input(at, Input::Unreachable(ReplicaId(peer)))
             }
@@ -237,6 +246,9 @@ impl World {
 
     /// Gives the core an input; its outputs are drained now, or after more inputs.
     pub(crate) fn input(&mut self, at: usize, input: Input) -> Result<(), Violation> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.asked(self.now, at as u64 + 1, &input);
+        }
         self.nodes[at].step(self.now, input);
         self.finish(at, Effects::default())
     }
@@ -248,9 +260,26 @@ impl World {
         self.journal
             .note(self.now, format_args!("{} {}", at + 1, due.name()));
         self.journal.detail(self.now, format_args!("{due:?}"));
+        self.record_due(at, &due);
         let mut effects = Effects::default();
         self.nodes[at].due(self.now, due, &mut self.random, &self.weather, &mut effects);
         self.finish(at, effects)
+    }
+
+    fn record_due(&mut self, at: usize, due: &Due) {
+        let (now, id) = (self.now, at as u64 + 1);
+        let Some(recorder) = &mut self.recorder else {
+            return;
+        };
+        match due {
+            Due::Wake if self.nodes[at].deadline() <= now => recorder.woke(now, id),
+            Due::Flushed => recorder.flushed(now, id, self.nodes[at].disk.in_flush()),
+            Due::SnapshotTaken(snapshot) => {
+                let index = snapshot.base.position.index;
+                recorder.asked(now, id, &Input::Compact { index });
+            }
+            _ => {}
+        }
     }
 
     fn finish(&mut self, at: usize, mut effects: Effects) -> Result<(), Violation> {
@@ -258,7 +287,12 @@ impl World {
             effects
                 .later
                 .push((self.random.below(300 * MICRO), Due::Drain));
+            self.recorder
+                .iter_mut()
+                .for_each(|it| it.held(at as u64 + 1));
         } else {
+            let recorder = self.recorder.iter_mut();
+            recorder.for_each(|it| it.drained(self.now, at as u64 + 1));
             self.nodes[at].drain(self.now, &mut self.random, &self.weather, &mut effects);
         }
         self.report(at, &effects);
@@ -360,6 +394,9 @@ impl World {
             &mut self.random,
             &self.weather,
         );
+        if let Some(recorder) = &mut self.recorder {
+            recorder.sent(&message, &bytes, fate.arrivals.len());
+        }
         for after in fate.arrivals {
             self.plan(
                 after,
@@ -426,6 +463,9 @@ impl World {
         self.wakes[at] = u64::MAX;
         let mut effects = Effects::default();
         self.nodes[at].start(self.now, &mut self.random, &self.weather, &mut effects);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.started(self.now, at as u64 + 1, self.nodes[at].boot);
+        }
         self.finish(at, effects)
     }
 
@@ -435,7 +475,12 @@ impl World {
         }
         self.journal
             .note(self.now, format_args!("{} crashes", at + 1));
+        let pending = self.nodes[at].disk.pending();
         let lost = self.nodes[at].crash(&mut self.random);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.flushed(self.now, at as u64 + 1, pending - lost);
+            recorder.crashed(self.now, at as u64 + 1);
+        }
         let is_last = self.nodes.iter().all(|node| node.raft().is_none());
         self.checks.observer.crashed(&self.nodes[at], lost, is_last);
         self.piled_up[at].clear();
