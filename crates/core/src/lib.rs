@@ -38,6 +38,9 @@ pub use interface::*;
 pub use message::Message;
 #[cfg(feature = "plants")]
 pub use plant::Plant;
+#[cfg(not(feature = "plants"))]
+#[doc(hidden)]
+pub use plant::never_planted;
 pub use raft::Raft;
 pub use runs::Runs;
 pub use types::*;

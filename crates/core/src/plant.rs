@@ -1,29 +1,40 @@
-//! Known bugs of other systems, planted one at a time for the simulator to find. No build without the feature `plants`
-//! has them: there, every `planted!` is the constant `false`.
+//! Known bugs of other systems, planted one at a time for the simulator to find: in the algorithm, and by the same
+//! switches in the log and the driver. No build without the feature `plants` has them: there, every `planted!` is the
+//! constant `false`.
 
 /// `planted!(P17)` says whether this bug is planted; `planted!(P17, wrong, right)` picks what is computed.
 #[cfg(feature = "plants")]
+#[doc(hidden)]
+#[macro_export]
 macro_rules! planted {
     ($plant:ident) => {
-        $crate::plant::Plant::$plant.is_planted()
+        $crate::Plant::$plant.is_planted()
     };
     ($plant:ident, $wrong:expr, $right:expr) => {
-        if planted!($plant) { $wrong } else { $right }
+        if $crate::planted!($plant) {
+            $wrong
+        } else {
+            $right
+        }
     };
 }
 
 #[cfg(not(feature = "plants"))]
+#[doc(hidden)]
+#[macro_export]
 macro_rules! planted {
     ($plant:ident) => {
-        $crate::plant::never(stringify!($plant))
+        $crate::never_planted(stringify!($plant))
     };
     ($plant:ident, $wrong:expr, $right:expr) => {
         $right
     };
 }
 
+/// What `planted!` is where nothing is.
 #[cfg(not(feature = "plants"))]
-pub(crate) const fn never(_: &str) -> bool {
+#[doc(hidden)]
+pub const fn never_planted(_: &str) -> bool {
     false
 }
 
@@ -128,10 +139,19 @@ mod catalogue {
         P36 "p36" "a leader serves reads before a commit in its term"
         P37 "p37" "any answer confirms all waiting reads"
         P38 "p38" "a lease begins when its answer arrives"
+        P39 "p39" "a read does not wait until what it must see is applied"
         P41 "p41" "a late report of an apply lowers the applied index"
         P42 "p42" "a log that conflicts with an installed snapshot keeps what follows"
+        P43 "p43" "the log's head is dropped before the snapshot in its place is durable"
+        P44 "p44" "a snapshot is named by a later index than its content is from"
         P45 "p45" "a transfer of a snapshot that has stopped is never given up"
+        P46 "p46" "a failed flush is tried again"
+        P47 "p47" "damage is taken for an unfinished write"
+        P49 "p49" "a new segment's name is not flushed"
+        P50 "p50" "the applied index is stored before the state"
         P54 "p54" "a proposal whose outcome is unknown is told as refused"
+        P55 "p55" "who waits for an entry is known by its index alone"
+        P56 "p56" "snapshots leave the sessions out"
         P65 "p65" "a repeated append is acknowledged at once"
     }
 
@@ -146,7 +166,8 @@ mod catalogue {
             PLANTED.set(planted);
         }
 
-        pub(crate) fn is_planted(self) -> bool {
+        /// Whether this thread has it.
+        pub fn is_planted(self) -> bool {
             PLANTED.get() == Some(self)
         }
     }

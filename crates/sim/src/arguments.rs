@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use clap::Parser;
@@ -60,6 +61,10 @@ impl Arguments {
     pub(crate) fn jobs(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         self.jobs.unwrap_or(cores).max(1)
+    }
+
+    pub(crate) fn range(&self) -> Range<u64> {
+        self.start..self.start.saturating_add(self.seeds)
     }
 
     pub(crate) fn batch(&self) -> Batch {

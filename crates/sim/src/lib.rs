@@ -26,7 +26,7 @@ mod weather;
 mod whole;
 mod world;
 
-pub use batch::Batch;
+pub use batch::{Batch, in_order};
 pub use checks::Violation;
 pub use coverage::Coverage;
 #[cfg(feature = "plants")]

@@ -4,14 +4,16 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use little_raft_sim::{Plant, Violation};
+use little_raft_sim::{Plant, in_order};
 
 use crate::arguments::Arguments;
+use crate::whole_run::one;
 
 /// How the search for one plant ended.
 struct Search {
     plant: Plant,
-    found: Option<Violation>,
+    /// The invariant, and what was seen.
+    found: Option<(&'static str, String)>,
     seeds: u64,
     simulated: Duration,
     wall: Duration,
@@ -42,33 +44,75 @@ pub(crate) fn search(arguments: &Arguments) -> Option<ExitCode> {
 }
 
 fn search_for(plant: Plant, arguments: &Arguments) -> Search {
-    let mut batch = arguments.batch();
-    batch.options.plant = Some(plant);
+    let mut search = Search {
+        plant,
+        found: None,
+        seeds: 0,
+        simulated: Duration::ZERO,
+        wall: Duration::ZERO,
+    };
     let began = Instant::now();
-    let (mut seeds, mut nanos, mut found) = (0, 0, None);
-    batch.run(|report| {
-        seeds += 1;
-        nanos += report.virtual_nanos;
-        found = report.violation.clone();
-        match found {
+    match needs_whole_replicas(plant) || arguments.whole {
+        true => search.in_whole_replicas(arguments),
+        false => search.in_the_core(arguments),
+    }
+    search.wall = began.elapsed();
+    search
+}
+
+/// Bugs of the driver, the log's files and state machines: of all that is not in the core.
+fn needs_whole_replicas(plant: Plant) -> bool {
+    use Plant::{P39, P43, P44, P46, P47, P49, P50, P55, P56};
+    [P39, P43, P44, P46, P47, P49, P50, P55, P56].contains(&plant)
+}
+
+impl Search {
+    fn in_the_core(&mut self, arguments: &Arguments) {
+        let mut batch = arguments.batch();
+        batch.options.plant = Some(self.plant);
+        batch.run(|report| {
+            let violation = report.violation.clone();
+            let found = violation.map(|it| (it.invariant, it.to_string()));
+            self.add(report.virtual_nanos, found)
+        });
+    }
+
+    fn in_whole_replicas(&mut self, arguments: &Arguments) {
+        let plant = self.plant;
+        let run = |seed| {
+            Plant::plant(Some(plant));
+            one(seed)
+        };
+        in_order(
+            arguments.range(),
+            arguments.jobs(),
+            run,
+            |ended| match ended {
+                Ok(passed) => self.add(passed.virtual_nanos, None),
+                Err(failed) => self.add(
+                    failed.virtual_nanos,
+                    Some((failed.invariant, failed.to_string())),
+                ),
+            },
+        );
+    }
+
+    fn add(&mut self, nanos: u64, found: Option<(&'static str, String)>) -> ControlFlow<()> {
+        self.seeds += 1;
+        self.simulated += Duration::from_nanos(nanos);
+        self.found = found;
+        match self.found {
             Some(_) => ControlFlow::Break(()),
             None => ControlFlow::Continue(()),
         }
-    });
-    Search {
-        plant,
-        found,
-        seeds,
-        simulated: Duration::from_nanos(nanos),
-        wall: began.elapsed(),
     }
 }
 
 fn row(search: &Search, arguments: &Arguments) -> String {
     let found = match &search.found {
-        Some(violation) if arguments.plant.len() == 1 => violation.to_string(),
-        Some(violation) => violation.invariant.to_string(),
-        None => "**not found**".into(),
+        Some((_, what)) if arguments.plant.len() == 1 => what.as_str(),
+        Some((invariant, _)) => invariant,
+        None => "**not found**",
     };
     format!(
         "| {} | {} | {found} | {} | {:.0} s | {:.1} s |",

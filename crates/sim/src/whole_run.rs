@@ -1,12 +1,10 @@
 //! Seeds of whole replicas, as many at once as there are cores, under a state machine that counts.
 
+use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::Instant;
 
-use little_raft_sim::{Chance, Failed, Histogram, Passed, simulate};
+use little_raft_sim::{Chance, Failed, Histogram, Passed, in_order, simulate};
 
 use crate::arguments::Arguments;
 
@@ -14,37 +12,28 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     // What panics is told with its seed.
     std::panic::set_hook(Box::new(|_| {}));
     let began = Instant::now();
-    let next = AtomicU64::new(arguments.start);
-    let end = arguments.start + arguments.seeds;
-    let total: Mutex<(Passed, Vec<Failed>)> = Mutex::default();
-    thread::scope(|scope| {
-        for _ in 0..arguments.jobs() {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end {
-                        return;
-                    }
-                    let byte = |chance: &mut Chance<'_>| vec![chance.below(200) as u8];
-                    let ended = simulate(Histogram::default, byte, seed..=seed);
-                    let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
-                    match ended {
-                        Ok(passed) => total.0.add(passed),
-                        Err(failed) => {
-                            println!("{failed}");
-                            total.1.push(failed);
-                            if !arguments.go_on {
-                                next.store(end, Ordering::Relaxed);
-                            }
-                        }
-                    }
-                }
-            });
+    let (mut all, mut failed) = (Passed::default(), 0);
+    in_order(arguments.range(), arguments.jobs(), one, |ended| {
+        match ended {
+            Ok(passed) => all.add(passed),
+            Err(violation) => {
+                println!("{violation}");
+                failed += 1;
+            }
+        }
+        match failed > 0 && !arguments.go_on {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
         }
     });
-    let (passed, failed) = total.into_inner().unwrap_or_else(PoisonError::into_inner);
-    report(&passed, failed.len(), began);
-    ExitCode::from(u8::from(!failed.is_empty()))
+    report(&all, failed, began);
+    ExitCode::from(u8::from(failed > 0))
+}
+
+/// One seed of whole replicas under a machine that counts.
+pub(crate) fn one(seed: u64) -> Result<Passed, Failed> {
+    let byte = |chance: &mut Chance<'_>| vec![chance.below(200) as u8];
+    simulate(Histogram::default, byte, seed..=seed)
 }
 
 fn report(passed: &Passed, failed: usize, began: Instant) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use little_raft_core::{Base, Codec, Position};
+use little_raft_core::{Base, Codec, Position, planted};
 
 use crate::FORMAT_VERSION;
 use crate::disk::{Disk, DiskFile, is_full};
@@ -366,7 +366,7 @@ impl SnapshotWriter {
     /// Whatever the disk says; the snapshot may then exist or not.
     pub fn finish(mut self) -> Result<Base, SnapshotError> {
         self.end()?;
-        let flushed = self.file.sync_data();
+        let flushed = planted!(P43, Ok(()), self.file.sync_data());
         flushed.map_err(|error| self.failed(error))?;
         let store = self.store.clone();
         let path = store.dir.join(name(self.base.position));

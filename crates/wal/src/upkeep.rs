@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use little_raft_core::planted;
+
 use crate::disk::{Disk, DiskFile, DiskLock, is_full};
 use crate::error::AppendError;
 use crate::group::Group;
@@ -216,9 +218,8 @@ impl Shared {
         // P49: under its name, durably, and listed, before anything in it counts.
         self.disk.rename(&from, &path).map_err(trouble(&path))?;
         let failed = |path: &Path, error| Trouble::Failed(path.to_path_buf(), error);
-        self.disk
-            .sync_dir(&self.dir)
-            .map_err(|error| failed(&self.dir, error))?;
+        let synced = planted!(P49, Ok(()), self.disk.sync_dir(&self.dir));
+        synced.map_err(|error| failed(&self.dir, error))?;
         if number > listed.last {
             let list = Listed {
                 last: number,

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::{BufMut, BytesMut};
-use little_raft_core::{Identity, Restored, Write};
+use little_raft_core::{Identity, Restored, Write, planted};
 
 use crate::directory::{lock, make, make_durable};
 use crate::disk::Disk;
@@ -437,7 +437,10 @@ impl Wal {
         let written = segment.file.write_at(bytes, offset);
         // Rule 2: neither is ever tried again.
         written
-            .and_then(|()| segment.file.sync_data())
+            .and_then(|()| match segment.file.sync_data() {
+                Err(_) if planted!(P46) => segment.file.sync_data(),
+                flushed => flushed,
+            })
             .map_err(|error| self.shared.fail(segment.path.clone(), error))
     }
 

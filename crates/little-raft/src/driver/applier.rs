@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use little_raft_core::{Apply, Base, Entry as LogEntry, Position, SendSnapshot};
+use little_raft_core::{Apply, Base, Entry as LogEntry, Position, SendSnapshot, planted};
 
 use super::digests::Taken;
 use super::outcome::{Ended, Waiter};
@@ -145,6 +145,14 @@ impl<M: StateMachine> Applier<M> {
             view_failed: None,
         };
         match work {
+            #[cfg(feature = "plants")]
+            ApplyWork::Batch(batch) if planted!(P44) => {
+                let before = self.state.snapshot();
+                done.applied = Some(self.apply_batch(batch)?);
+                if let (Ok(before), Some(Job::Save(base, _))) = (before, self.snapshot_if_due()) {
+                    done.job = Some(Box::new(Job::Save(base, before)));
+                }
+            }
             ApplyWork::Batch(batch) => {
                 done.applied = Some(self.apply_batch(batch)?);
                 done.job = self.snapshot_if_due().map(Box::new);
@@ -330,7 +338,7 @@ fn waiter_of<R>(
         .is_some_and(|(at, _)| at.index <= position.index)
     {
         let (at, waiter) = waiters.pop_front().expect("looked at above");
-        if at == position {
+        if at == position || planted!(P55) && at.index == position.index {
             found = Some(waiter);
         } else {
             replaced.push(waiter);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use little_raft_core::{
     Apply, Base, Codec, Conditions, Config, ConfigError, EntryKind, Input, Membership, Now,
-    Position, Raft, Refusal, ReplicaId, Restored, State, Timing,
+    Position, Raft, Refusal, ReplicaId, Restored, State, Timing, planted,
 };
 
 use super::applier::{Applied, ApplyWork, Batch};
@@ -559,7 +559,8 @@ impl<M: StateMachine> Engine<M> {
         if !self.reads.is_any_confirmed() {
             return;
         }
-        let ready = self.reads.ready(self.proposals.handed());
+        let handed = planted!(P39, u64::MAX, self.proposals.handed());
+        let ready = self.reads.ready(handed);
         if !ready.is_empty() {
             self.effects.apply.push(ApplyWork::Reads(ready));
         }

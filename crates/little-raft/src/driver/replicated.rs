@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
-use little_raft_core::{Base, Codec, Entry as LogEntry, EntryKind, Position};
+use little_raft_core::{Base, Codec, Entry as LogEntry, EntryKind, Position, planted};
 
 use super::digests::{DigestCommand, Digests, Taken};
 use super::outcome::{Ended, Outcome};
@@ -72,8 +72,13 @@ impl<M: StateMachine> Replicated<M> {
     /// # Errors
     /// The machine's.
     pub fn snapshot(&self) -> io::Result<Whole<M::Snapshot>> {
+        let sessions = planted!(
+            P56,
+            Sessions::default().to_bytes(),
+            self.sessions.to_bytes()
+        );
         Ok(Whole {
-            sessions: self.sessions.to_bytes(),
+            sessions,
             view: self.machine.snapshot()?,
         })
     }
@@ -129,6 +134,9 @@ impl<M: StateMachine> Replicated<M> {
             ));
         }
         self.at.position = new;
+        if planted!(P50) {
+            self.commit()?;
+        }
         Ok(match entry.kind {
             EntryKind::Noop => None,
             EntryKind::Membership => {

@@ -233,9 +233,10 @@ impl<M: StateMachine<Response: Debug>> Clients<M> {
                 if let Ok(applied) = pending.wait() {
                     self.counts.reads += 1;
                     if applied < floor {
-                        self.violate(format!(
-                            "a read saw all up to {applied}, but {floor} was answered before it began"
-                        ));
+                        let text = format!(
+                            "one saw all up to {applied}, but {floor} was answered before it began"
+                        );
+                        self.violate("fresh reads", text);
                     }
                 }
             }
@@ -257,7 +258,9 @@ impl<M: StateMachine<Response: Debug>> Clients<M> {
                 })
             }
         };
-        problem.into_iter().for_each(|text| ledger.violate(text));
+        problem
+            .into_iter()
+            .for_each(|text| ledger.violate("answers", text));
     }
 
     fn failed(&mut self, tags: &[u64], error: ProposeError) {
@@ -269,23 +272,22 @@ impl<M: StateMachine<Response: Debug>> Clients<M> {
         }
     }
 
-    fn violate(&self, text: String) {
-        self.ledger.open().violate(text);
+    fn violate(&self, invariant: &'static str, text: String) {
+        self.ledger.open().violate(invariant, text);
     }
 
     /// At the end: what was said not to be applied never was, and all that was answered is there.
     pub(super) fn check(&self, applied: u64) {
         if applied < self.answered {
             let answered = self.answered;
-            self.violate(format!(
-                "all ends at {applied}, but {answered} was answered: it is lost"
-            ));
+            let text = format!("all ends at {applied}, but {answered} was answered: it is lost");
+            self.violate("durability", text);
         }
         let mut ledger = self.ledger.open();
         let lied = self.never.iter().find(|tag| ledger.find(**tag).is_some());
         if let Some(tag) = lied {
             let text = format!("command {tag} was said not to be applied, and is");
-            ledger.violate(text);
+            ledger.violate("outcome", text);
         }
     }
 }

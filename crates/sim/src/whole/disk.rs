@@ -1,5 +1,6 @@
-//! A disk in memory that lies like a real one: what was not flushed may be lost, torn or kept at a power cut; names are
-//! durable once their directory was flushed; operations fail, and room runs out.
+//! A disk in memory that lies like a real one: what was not flushed may be lost, torn or kept at a power cut; a flush
+//! that fails drops what it should have written, though it can still be read until then; names are durable once their
+//! directory was flushed; operations fail, and room runs out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -8,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use little_raft_wal::{Disk, DiskFile, DiskLock};
 
-use crate::random::Random;
+use crate::random::{Random, mix};
 
 const SECTOR_BYTES: usize = 512;
 
@@ -17,7 +18,7 @@ const SECTOR_BYTES: usize = 512;
 pub(super) enum Failure {
     /// It fails, and so do all after it: the power is gone.
     Power,
-    /// It fails; a failed flush leaves the pages clean, and what was in them may never reach the disk.
+    /// It fails; a failed flush leaves the pages clean, and what was in some of them never reaches the disk.
     Error,
 }
 
@@ -36,17 +37,14 @@ struct State {
     is_disturbed: bool,
 }
 
+/// As on a machine: programs see the pages in memory, and the system writes back those that are dirty.
 #[derive(Default)]
 struct File {
     bytes: Vec<u8>,
-    /// What unflushed writes have replaced, oldest first.
-    unflushed: Vec<Undo>,
-}
-
-struct Undo {
-    offset: usize,
-    before: Vec<u8>,
-    length: usize,
+    /// What a power cut leaves for sure.
+    durable: Vec<u8>,
+    /// Sectors that were written and not flushed since.
+    dirty: BTreeSet<usize>,
 }
 
 /// A disk in memory, as a simulated replica has it; clones are the same disk.
@@ -86,7 +84,11 @@ impl SimDisk {
     pub fn change<T>(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         let mut state = self.state();
         let id = *state.live.get(path).expect("it is there");
-        change(&mut state.files[id].bytes)
+        let file = &mut state.files[id];
+        let changed = change(&mut file.bytes);
+        file.durable.clone_from(&file.bytes);
+        file.dirty.clear();
+        changed
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -132,35 +134,59 @@ impl SimDisk {
 }
 
 impl File {
+    /// The power goes: of what is dirty some sectors had been written back, and perhaps the new length.
     fn tear(&mut self, random: &mut Random) {
-        for undo in std::mem::take(&mut self.unflushed).into_iter().rev() {
-            for (number, sector) in undo.before.chunks(SECTOR_BYTES).enumerate() {
-                if random.chance(500) {
-                    let begin = undo.offset + number * SECTOR_BYTES;
-                    let end = (begin + sector.len()).min(self.bytes.len());
-                    if begin < end {
-                        self.bytes[begin..end].copy_from_slice(&sector[..end - begin]);
-                    }
-                }
-            }
+        let length = random.pick(&[self.durable.len(), self.bytes.len()]);
+        for sector in std::mem::take(&mut self.dirty) {
             if random.chance(500) {
-                self.bytes.truncate(undo.length);
+                self.write_back(sector);
             }
         }
+        self.durable.resize(length, 0);
+        self.bytes.clone_from(&self.durable);
     }
 
-    fn write(&mut self, bytes: &[u8], offset: usize) {
-        let length = self.bytes.len();
+    /// `chance` says which of the sectors that are written over had been written back before.
+    fn write(&mut self, bytes: &[u8], offset: usize, chance: u64) {
+        if bytes.is_empty() {
+            return;
+        }
         let end = offset + bytes.len();
-        if end > length {
+        let sectors = offset / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES);
+        let again: Vec<usize> = self.dirty.range(sectors.clone()).copied().collect();
+        again
+            .into_iter()
+            .filter(|sector| mix(chance + *sector as u64).is_multiple_of(2))
+            .for_each(|sector| self.write_back(sector));
+        if end > self.bytes.len() {
             self.bytes.resize(end, 0);
         }
-        self.unflushed.push(Undo {
-            offset,
-            before: self.bytes[offset..end].to_vec(),
-            length,
-        });
         self.bytes[offset..end].copy_from_slice(bytes);
+        self.dirty.extend(sectors);
+    }
+
+    fn flush(&mut self) {
+        std::mem::take(&mut self.dirty)
+            .into_iter()
+            .for_each(|sector| self.write_back(sector));
+        self.durable.resize(self.bytes.len(), 0);
+    }
+
+    /// What a failed flush leaves: all pages are clean, but not all were written.
+    fn fail_to_flush(&mut self, chance: u64) {
+        std::mem::take(&mut self.dirty)
+            .into_iter()
+            .filter(|sector| mix(chance + *sector as u64).is_multiple_of(2))
+            .for_each(|sector| self.write_back(sector));
+    }
+
+    fn write_back(&mut self, sector: usize) {
+        let begin = sector * SECTOR_BYTES;
+        let end = (begin + SECTOR_BYTES).min(self.bytes.len());
+        if end > self.durable.len() {
+            self.durable.resize(end, 0);
+        }
+        self.durable[begin..end].copy_from_slice(&self.bytes[begin..end]);
     }
 }
 
@@ -277,7 +303,8 @@ impl DiskFile for SimFile {
             Err(_) => bytes.len() / 2,
         };
         state.grow(self.id, offset + written)?;
-        state.files[self.id].write(&bytes[..written], offset);
+        let chance = state.operations;
+        state.files[self.id].write(&bytes[..written], offset, chance);
         outcome
     }
 
@@ -292,19 +319,26 @@ impl DiskFile for SimFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.begin()?;
-        state.files[self.id].unflushed.clear();
-        Ok(())
+        let (outcome, chance) = (state.begin(), state.operations);
+        let is_dead = state.is_dead;
+        let file = &mut state.files[self.id];
+        match &outcome {
+            Ok(()) => file.flush(),
+            Err(_) if is_dead => {}
+            Err(_) => file.fail_to_flush(chance),
+        }
+        outcome
     }
 
     fn reserve(&self, bytes: u64) -> io::Result<()> {
         let mut state = self.disk.state();
         state.begin()?;
         state.grow(self.id, bytes as usize)?;
+        let chance = state.operations;
         let file = &mut state.files[self.id];
         let length = file.bytes.len();
         if bytes as usize > length {
-            file.write(&vec![0; bytes as usize - length], length);
+            file.write(&vec![0; bytes as usize - length], length, chance);
         }
         Ok(())
     }

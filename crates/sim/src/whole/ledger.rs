@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::checks::Violation;
+
 /// Where a command stands: the entry's index, and which of that entry's commands it is.
 pub(super) type Place = (u64, u32);
 
@@ -22,7 +24,7 @@ struct Applied {
 pub(super) struct Ledger {
     applied: BTreeMap<Place, Applied>,
     places: BTreeMap<u64, Place>,
-    pub(super) violation: Option<String>,
+    pub(super) violation: Option<Violation>,
 }
 
 /// The one that all write into.
@@ -55,14 +57,13 @@ impl Ledger {
         match self.applied.get(&place) {
             Some(known) => {
                 if let Some(what) = known.contradicts(&new) {
-                    self.violate(format!("at {place:?}: {what}"));
+                    self.violate("state machine safety", format!("at {place:?}: {what}"));
                 }
             }
             None => {
                 if let Some(before) = self.places.insert(tag, place) {
-                    self.violate(format!(
-                        "command {tag} was applied at {before:?}, and again at {place:?}"
-                    ));
+                    let text = format!("command {tag} at {before:?}, and again at {place:?}");
+                    self.violate("applied once", text);
                 }
                 self.applied.insert(place, new);
             }
@@ -82,7 +83,7 @@ impl Ledger {
                  the snapshot forgets something, or restoring does",
                 known.by
             );
-            self.violate(text);
+            self.violate("snapshots are whole", text);
         }
     }
 
@@ -92,8 +93,9 @@ impl Ledger {
         Some((place.0, &self.applied.get(place)?.response))
     }
 
-    pub(super) fn violate(&mut self, what: String) {
-        self.violation.get_or_insert(what);
+    /// The first is what counts.
+    pub(super) fn violate(&mut self, invariant: &'static str, what: String) {
+        self.violation.get_or_insert(Violation { invariant, what });
     }
 }
 

@@ -26,6 +26,7 @@ pub use self::disk::SimDisk;
 pub use self::histogram::Histogram;
 use self::trouble::{Trouble, Troubles};
 use self::world::World;
+use crate::checks::Violation;
 use crate::random::Random;
 use crate::weather::SECOND;
 
@@ -65,13 +66,17 @@ pub struct Passed {
 pub struct Failed {
     /// Its seed.
     pub seed: u64,
+    /// Which invariant: its name in one or two words.
+    pub invariant: &'static str,
+    /// Simulated time until it did, in nanoseconds.
+    pub virtual_nanos: u64,
     /// What must not be, and what happened last before it.
     pub what: String,
 }
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "seed {}: {}", self.seed, self.what)
+        write!(f, "seed {}: {}: {}", self.seed, self.invariant, self.what)
     }
 }
 
@@ -135,9 +140,8 @@ pub fn simulate<M: StateMachine<Response: Debug>>(
             nanos: ROUGH_NANOS,
         };
         match trial.run(&make, &mut workload) {
-            Ok(one) => passed.add(one),
-            Err(what) if std::env::var("DBG").is_ok() => return Err(Failed { seed, what }),
-            Err(what) => return Err(trial.shrunk(what, &make, &mut workload)),
+            Ok(one) => passed.add(&one),
+            Err(violation) => return Err(trial.shrunk(violation, &make, &mut workload)),
         }
     }
     Ok(passed)
@@ -151,77 +155,90 @@ struct Trial {
     nanos: u64,
 }
 
+/// What went wrong in a run, and when.
+struct Wrong {
+    violation: Violation,
+    nanos: u64,
+}
+
 impl Trial {
     fn run<M: StateMachine<Response: Debug>>(
         &self,
         make: &dyn Fn() -> M,
         workload: &mut dyn FnMut(&mut Random) -> Vec<u8>,
-    ) -> Result<Passed, String> {
-        let ended = catch_unwind(AssertUnwindSafe(|| {
-            let mut world = World::new(self.seed, self.troubles.clone(), make, workload);
-            world.run(self.nanos)?;
-            let counts = world.clients().counts;
-            Ok(Passed {
+    ) -> Result<Passed, Wrong> {
+        let mut world = World::new(self.seed, self.troubles.clone(), make, workload);
+        let ended = catch_unwind(AssertUnwindSafe(|| world.run(self.nanos)));
+        let ended = ended.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_owned()));
+            Err(world.told(Violation {
+                invariant: "no panic",
+                what: text.unwrap_or_default(),
+            }))
+        });
+        let (nanos, counts) = (world.now(), world.clients().counts);
+        match ended {
+            Ok(()) => Ok(Passed {
                 seeds: 1,
-                virtual_nanos: world.now(),
+                virtual_nanos: nanos,
                 applied: counts.applied,
                 refused: counts.not_applied + counts.unknown,
                 reads: counts.reads,
                 retries: counts.retries,
                 reached: std::mem::take(&mut world.reached),
-            })
-        }));
-        ended.unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_owned()));
-            Err(format!("a panic: {}", text.unwrap_or_default()))
-        })
+            }),
+            Err(violation) => Err(Wrong { violation, nanos }),
+        }
     }
 
-    /// The same with fewer kinds of trouble and in less time, as long as something goes wrong.
+    /// The same with fewer kinds of trouble and in less time, as long as the same goes wrong.
     fn shrunk<M: StateMachine<Response: Debug>>(
         mut self,
-        mut what: String,
+        mut wrong: Wrong,
         make: &dyn Fn() -> M,
         workload: &mut dyn FnMut(&mut Random) -> Vec<u8>,
     ) -> Failed {
-        let kinds = Trouble::ALL.into_iter();
-        let fewer = kinds
-            .map(|kind| move |trial: &mut Self| trial.troubles.0.retain(|known| *known != kind));
+        let virtual_nanos = wrong.nanos;
         let mut attempts: Vec<Box<dyn Fn(&mut Self)>> = Vec::new();
-        attempts.extend(fewer.map(|cut| Box::new(cut) as Box<dyn Fn(&mut Self)>));
+        for kind in Trouble::ALL {
+            attempts.push(Box::new(move |trial| {
+                trial.troubles.0.retain(|known| *known != kind);
+            }));
+        }
         for _ in 0..6 {
             attempts.push(Box::new(|trial| trial.nanos = trial.nanos * 2 / 3));
         }
         for change in attempts {
             let mut shorter = self.clone();
             change(&mut shorter);
-            if let Err(still) = shorter.run(make, workload) {
-                (self, what) = (shorter, still);
+            if let Err(still) = shorter.run(make, workload)
+                && still.violation.invariant == wrong.violation.invariant
+            {
+                (self, wrong) = (shorter, still);
             }
         }
-        let Self {
-            seed,
-            troubles,
-            nanos,
-        } = self;
+        let Violation { invariant, what } = wrong.violation;
+        let (troubles, nanos) = (self.troubles.0, self.nanos);
         Failed {
-            seed,
-            what: format!("{what}\nwith {:?}, within {nanos} ns", troubles.0),
+            seed: self.seed,
+            invariant,
+            virtual_nanos,
+            what: format!("{what}\nwith {troubles:?}, within {nanos} ns"),
         }
     }
 }
 
 impl Passed {
     /// The sum of both.
-    pub fn add(&mut self, one: Self) {
+    pub fn add(&mut self, one: &Self) {
         self.seeds += one.seeds;
         self.virtual_nanos += one.virtual_nanos;
         self.applied += one.applied;
         self.refused += one.refused;
         self.reads += one.reads;
         self.retries += one.retries;
-        for (what, count) in one.reached {
+        for (what, count) in &one.reached {
             *self.reached.entry(what).or_default() += count;
         }
     }

@@ -17,6 +17,7 @@ use super::ledger::SharedLedger;
 use super::probe::Probe;
 use super::replica::{Part, Replica, Setup, carried};
 use super::trouble::{Trouble, Troubles};
+use crate::checks::Violation;
 use crate::random::Random;
 use crate::weather::{MICRO, MILLI, SECOND};
 
@@ -103,13 +104,15 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
         };
         for id in 1..=replicas {
             world.seat(id, world.founders.clone());
-            world.start(id);
         }
         world
     }
 
     /// Goes through trouble, then through its end. Says what was violated, and the end of the story.
-    pub(super) fn run(&mut self, rough_nanos: u64) -> Result<(), String> {
+    pub(super) fn run(&mut self, rough_nanos: u64) -> Result<(), Violation> {
+        for id in self.seats.keys().copied().collect::<Vec<_>>() {
+            self.start(id);
+        }
         self.at(MILLI, Due::Ask);
         self.at(50 * MILLI, Due::Trouble);
         while self.now < rough_nanos {
@@ -121,10 +124,11 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
         while !self.is_settled() {
             self.stop_strangers();
             if self.now > until {
-                return Err(self.told(&format!(
-                    "not settled {MENDED_NANOS} ns after all was mended: {}",
-                    self.unsettled()
-                )));
+                let unsettled = self.unsettled();
+                self.violate(
+                    "liveness",
+                    format!("a minute after all was mended, {unsettled}"),
+                );
             }
             self.step()?;
         }
@@ -133,7 +137,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
         self.check()
     }
 
-    fn step(&mut self) -> Result<(), String> {
+    fn step(&mut self) -> Result<(), Violation> {
         let ((time, _), due) = self.due.pop_first().expect("something is always due");
         self.now = time;
         match due {
@@ -158,14 +162,16 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
         self.check()
     }
 
-    fn check(&mut self) -> Result<(), String> {
+    fn check(&mut self) -> Result<(), Violation> {
         let violation = self.ledger.open().violation.take();
-        violation.map_or(Ok(()), |what| Err(self.told(&what)))
+        violation.map_or(Ok(()), |violation| Err(self.told(violation)))
     }
 
-    fn told(&self, what: &str) -> String {
+    /// With what happened last before it.
+    pub(super) fn told(&self, Violation { invariant, what }: Violation) -> Violation {
         let from = self.story.len().saturating_sub(SAY_LAST);
-        format!("{what}\n  {}", self.story[from..].join("\n  "))
+        let what = format!("{what}\n  {}", self.story[from..].join("\n  "));
+        Violation { invariant, what }
     }
 
     pub(super) fn say(&mut self, text: String) {
@@ -250,12 +256,12 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
                 self.give(id, Event::Wake);
             }
             Err(error) if seat.disk.is_disturbed() => self.fell(id, &error),
-            Err(error) => self.violate(format!("replica {id} does not start: {error}")),
+            Err(error) => self.violate("starting again", format!("replica {id} does not: {error}")),
         }
     }
 
-    pub(super) fn violate(&self, text: String) {
-        self.ledger.open().violate(text);
+    pub(super) fn violate(&self, invariant: &'static str, text: String) {
+        self.ledger.open().violate(invariant, text);
     }
 
     fn seat_of(&mut self, id: u64, start: u64) -> Option<&mut Seat<M>> {
@@ -325,7 +331,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
         let came = match running.run(part, now, &mut self.random) {
             Ok(came) => came,
             Err(error) if seat.disk.is_disturbed() => return self.fell(id, &error),
-            Err(error) => return self.violate(format!("replica {id} stops: {error}")),
+            Err(error) => return self.violate("going on", format!("replica {id} stops: {error}")),
         };
         if came.is_removed {
             seat.running = None;
@@ -346,7 +352,8 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
     fn leads(&mut self, id: u64, term: u64) {
         match self.leaders.insert(term, id) {
             Some(other) if other != id => {
-                self.violate(format!("replicas {other} and {id} both lead term {term}"));
+                let text = format!("replicas {other} and {id} both lead term {term}");
+                self.violate("election safety", text);
             }
             Some(_) => {}
             None => {
