@@ -18,7 +18,7 @@ use crate::storage::{LogReader, SnapshotFiles};
 
 /// How much of a log that must be read back is applied at once.
 const READ_BYTES_MAX: usize = 1 << 20;
-/// After how many entries a durable machine is asked how far it has come.
+/// After how many entries a durable machine is asked how far it has come, unless snapshots are to be more frequent.
 const DURABLE_EVERY_COUNT: u64 = 1_000;
 
 /// Owns the state machine: nobody else changes it.
@@ -296,7 +296,8 @@ impl<M: StateMachine> Applier<M> {
     }
 
     fn durable_if_due(&mut self) -> Option<u64> {
-        if !self.state.is_durable() || self.since_count < DURABLE_EVERY_COUNT {
+        let every = DURABLE_EVERY_COUNT.min(self.config.snapshot_entries);
+        if !self.state.is_durable() || self.since_count < every {
             return None;
         }
         (self.since_count, self.since_bytes) = (0, 0);

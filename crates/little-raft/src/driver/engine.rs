@@ -56,7 +56,7 @@ impl Default for EngineConfig {
 const RETRY: u64 = 20_000_000;
 /// After how long an unanswered read is asked about again: a message may have been lost.
 const READ_AGAIN: u64 = 400_000_000;
-/// A durable machine's log is compacted in steps of at least so many entries.
+/// A durable machine's log is compacted in steps of at least so many entries, or of the tail that is left in it.
 const COMPACT_STEP: u64 = 1_000;
 
 /// The algorithm and who waits for it. See the module's documentation for how to run one.
@@ -444,7 +444,8 @@ impl<M: StateMachine> Engine<M> {
         let least = index.saturating_sub(self.config.held_entries_max);
         let needed = self.raft.slowest_follower().unwrap_or(index);
         let index = index.min(needed.max(least));
-        let worth_it = self.saved.contains(&index) || index >= self.compacted + COMPACT_STEP;
+        let step = COMPACT_STEP.min(self.config.tail_entries);
+        let worth_it = self.saved.contains(&index) || index >= self.compacted + step;
         if index > self.compacted && worth_it {
             self.compacted = index;
             self.raft.step(now, Input::Compact { index });

@@ -32,6 +32,7 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
     fn make_trouble(&mut self, trouble: Trouble, id: u64) {
         match trouble {
             Trouble::Kill => {
+                self.end(id);
                 self.seats[&id].disk.survive_kill();
                 self.down(id);
             }
@@ -73,12 +74,16 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
     }
 
     fn cut_power(&mut self, id: u64) {
+        self.end(id);
+        self.seats[&id].disk.cut_power(&mut self.random);
+        self.down(id);
+    }
+
+    fn end(&mut self, id: u64) {
         let seat = self.seats.get_mut(&id).expect("it is seated");
         if let Some(running) = seat.running.take() {
             running.end_in_the_middle(&seat.disk, &mut self.random);
         }
-        seat.disk.cut_power(&mut self.random);
-        self.down(id);
     }
 
     fn mend_later(&mut self, id: u64) {

@@ -8,6 +8,7 @@
 mod clients;
 mod disk;
 mod histogram;
+mod kept;
 mod ledger;
 mod mischief;
 mod probe;

@@ -5,8 +5,10 @@ use std::io::{self, Read};
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
-use little_raft::{Entry, ResponseCodec, StateMachine};
+use little_raft::{Entry, LibraryState, Position, ResponseCodec, StateMachine};
 
+use super::disk::SimDisk;
+use super::kept::Kept;
 use super::ledger::SharedLedger;
 
 /// How a command begins: with a number of its own, which the machine does not see.
@@ -20,9 +22,11 @@ pub(super) struct Probe<M> {
     index: u64,
     count: u32,
     is_restored: bool,
+    /// How it is kept, if it is not in memory alone.
+    kept: Option<Kept>,
 }
 
-impl<M> Probe<M> {
+impl<M: StateMachine> Probe<M> {
     pub(super) fn new(machine: M, id: u64, ledger: SharedLedger) -> Self {
         Self {
             machine,
@@ -31,7 +35,16 @@ impl<M> Probe<M> {
             index: 0,
             count: 0,
             is_restored: false,
+            kept: None,
         }
+    }
+
+    /// Kept on this disk: stored once in so many commits.
+    pub(super) fn kept(mut self, disk: SimDisk, every: u64) -> io::Result<Self> {
+        let kept = Kept::open(disk, every, &mut self.machine)?;
+        self.is_restored = true;
+        self.kept = Some(kept);
+        Ok(self)
     }
 }
 
@@ -77,6 +90,18 @@ impl<M: StateMachine<Response: Debug>> StateMachine for Probe<M> {
     fn restore(&mut self, snapshot: &mut dyn Read) -> io::Result<()> {
         self.is_restored = true;
         self.machine.restore(snapshot)
+    }
+
+    fn commit(&mut self, upto: Position, library: &LibraryState) -> io::Result<()> {
+        match &mut self.kept {
+            Some(kept) => kept.commit(upto, library, &self.machine),
+            None => self.machine.commit(upto, library),
+        }
+    }
+
+    fn durable(&self) -> Option<(Position, LibraryState)> {
+        let kept = self.kept.as_ref().map(Kept::durable);
+        kept.or_else(|| self.machine.durable())
     }
 
     fn response_codec() -> Option<ResponseCodec<M::Response>> {

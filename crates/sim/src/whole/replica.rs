@@ -16,7 +16,7 @@ use little_raft::{
 use little_raft_core::{Codec, Config, Input, Now, SendPiece, SendSnapshot, message};
 use little_raft_wal::Options;
 
-use super::disk::SimDisk;
+use super::disk::{Failure, SimDisk};
 use crate::random::Random;
 
 /// Which of a replica's parts has something to do.
@@ -38,6 +38,8 @@ pub(super) struct Setup {
     pub(super) segment_bytes: u64,
     pub(super) tail_bytes: usize,
     pub(super) piece_bytes: usize,
+    /// The machine is a durable one, and stores itself once in so many commits; zero for one in memory.
+    pub(super) stored_every: u64,
 }
 
 pub(super) struct Replica<M: StateMachine> {
@@ -264,15 +266,14 @@ impl<M: StateMachine> Replica<M> {
         }
     }
 
-    /// The power goes in the middle of what is under way.
+    /// The process ends in the middle of what one of its parts does: the disk takes a few operations more.
     pub(super) fn end_in_the_middle(mut self, disk: &SimDisk, random: &mut Random) {
-        disk.fail_after(random.below(6), super::disk::Failure::Power);
-        let writes = mem::take(&mut self.writes);
-        // What came of it nobody hears.
-        if random.chance(500) && !writes.is_empty() {
-            let _ = self.log.run(writes);
-        } else {
-            self.run_saver();
+        disk.fail_after(random.below(6), Failure::Power);
+        let parts = [Part::Log, Part::Applier, Part::Store, Part::Saver];
+        let busy: Vec<Part> = parts.into_iter().filter(|it| self.has_work(*it)).collect();
+        if !busy.is_empty() {
+            let nobody_hears_of_it = self.run(random.pick(&busy), Now::default(), random);
+            drop(nobody_hears_of_it);
         }
     }
 }

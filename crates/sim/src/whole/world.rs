@@ -66,6 +66,8 @@ pub(super) struct World<'a, M: StateMachine<Response: Debug>> {
     pub(super) clients: Clients<M>,
     pub(super) changes: Vec<Pending<Membership, MembersError>>,
     pub(super) leaders: BTreeMap<u64, u64>,
+    /// Of all machines: see [`Setup`].
+    stored_every: u64,
     pub(super) is_rough: bool,
     pub(super) story: Vec<String>,
     pub(super) reached: BTreeMap<&'static str, u64>,
@@ -80,6 +82,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
     ) -> Self {
         let mut random = Random::new(seed);
         let replicas = random.pick(&[1, 3, 3, 3, 5]);
+        let stored_every = random.pick(&[0, 0, 0, 1, 10]);
         let ledger = SharedLedger::default();
         let mut world = Self {
             now: 0,
@@ -98,6 +101,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             ledger,
             changes: Vec::new(),
             leaders: BTreeMap::new(),
+            stored_every,
             is_rough: true,
             story: Vec::new(),
             reached: BTreeMap::new(),
@@ -202,6 +206,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
                 proposal_timeout: Duration::from_secs(2),
                 held_entries_max: random.between(10, 300),
                 digest_interval: Duration::from_millis(random.pick(&[200, 1_000, 20_000])),
+                tail_entries: random.pick(&[0, 10, 100]),
                 ..EngineConfig::default()
             },
             applier: ApplierConfig {
@@ -211,6 +216,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             segment_bytes: random.pick(&[4 << 10, 16 << 10, 64 << 10]),
             tail_bytes: random.pick(&[0, 1 << 10, 1 << 20]),
             piece_bytes: random.between(16, 2_000) as usize,
+            stored_every: self.stored_every,
         };
         let seat = Seat {
             disk: SimDisk::default(),
@@ -239,6 +245,10 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
         seat.wake_at = u64::MAX;
         seat.clock_offset = self.random.below(1 << 40);
         let machine = Probe::new((self.make)(), id, self.ledger.clone());
+        let machine = match seat.setup.stored_every {
+            0 => Ok(machine),
+            every => machine.kept(seat.disk.clone(), every),
+        };
         let config = |config: Config| Config {
             timing: timing(),
             seed,
@@ -249,7 +259,10 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             ..config
         };
         let now = time(self.now, seat);
-        match Replica::start(&seat.disk, &seat.setup, machine, config, now) {
+        let machine = machine.map_err(|error| error.to_string());
+        let started = machine
+            .and_then(|machine| Replica::start(&seat.disk, &seat.setup, machine, config, now));
+        match started {
             Ok(running) => {
                 seat.running = Some(running);
                 self.say(format!("{id} starts"));
