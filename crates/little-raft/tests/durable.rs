@@ -131,6 +131,10 @@ fn a_damaged_snapshot_is_passed_over_and_without_any_the_replica_refuses_to_star
         assert!(matches!(error, StartError::Damaged(_)), "{error}");
         let text = error.to_string();
         assert!(text.contains("a snapshot is missing or damaged"), "{text}");
+        let named = all
+            .iter()
+            .any(|path| text.contains(path.to_str().expect("ASCII")));
+        assert!(named, "which file is damaged? {text}");
         assert!(text.contains("add it to the group anew"), "{text}");
     }
     for (path, before) in all.iter().zip(before) {

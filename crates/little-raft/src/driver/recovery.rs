@@ -1,5 +1,7 @@
 //! Where a replica goes on after a restart: log, snapshots and state machine brought to one account (rule 10).
 
+use std::io;
+
 use little_raft_core::{Base, Position, Restored, Write};
 
 use super::pieces;
@@ -40,10 +42,11 @@ pub fn recover<M: StateMachine>(
         false => own,
     };
     if at.position.index < restored.base.position.index {
+        let (begins, ends) = (restored.base.position, at.position);
+        let damage = damage_of(files, begins);
         return Err(StartError::Damaged(format!(
-            "the log begins after {}, but the newest state is from {}: a snapshot is missing or damaged; \
-             remove this replica's data and add it to the group anew",
-            restored.base.position, at.position
+            "the log begins after {begins}, but the newest state is from {ends}: a snapshot is missing or damaged \
+             ({damage}); remove this replica's data and add it to the group anew"
         )));
     }
     let reset = (term_at(&restored, at.position.index) != Some(at.position.term))
@@ -55,6 +58,15 @@ pub fn recover<M: StateMachine>(
         sessions,
         reset,
     })
+}
+
+/// What is wrong with the snapshot that the log continues from. The storage has passed over it.
+fn damage_of(files: &dyn SnapshotFiles, position: Position) -> String {
+    let opened = files.open(position).map_err(|error| error.to_string());
+    let read = opened.and_then(|mut stream| {
+        io::copy(&mut stream, &mut io::sink()).map_err(|error| error.to_string())
+    });
+    read.err().unwrap_or_else(|| "it was not restored".into())
 }
 
 /// What the machine says it has by itself.

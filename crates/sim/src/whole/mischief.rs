@@ -4,12 +4,13 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use little_raft::driver::{ChangeRequest, Event};
-use little_raft::{Answer, ReplicaId, Role, StateMachine};
+use little_raft::{Answer, ReplicaId, StateMachine};
 use little_raft_core::{Change, Input};
 
 use super::disk::Failure;
+use super::patient::joining;
 use super::trouble::Trouble;
-use super::world::{Due, World, address};
+use super::world::{Due, World};
 use crate::weather::{MILLI, SECOND};
 
 impl<M: StateMachine<Response: Debug>> World<'_, M> {
@@ -69,6 +70,8 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
             }
             Trouble::Transfer => self.give(id, Event::Core(Box::new(Input::Transfer { to: None }))),
             Trouble::Members => self.change_members(id),
+            Trouble::Wipe => self.wipe(id),
+            Trouble::Rot => self.rot(id),
             Trouble::Loss => {}
         }
     }
@@ -79,7 +82,7 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
         self.down(id);
     }
 
-    fn end(&mut self, id: u64) {
+    pub(super) fn end(&mut self, id: u64) {
         let seat = self.seats.get_mut(&id).expect("it is seated");
         if let Some(running) = seat.running.take() {
             running.end_in_the_middle(&seat.disk, &mut self.random);
@@ -111,31 +114,32 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
 
     /// Adds a replica, removes one, or replaces one by another, by way of `id`.
     fn change_members(&mut self, id: u64) {
-        let Some(running) = self.seats[&id].running.as_ref() else {
+        let running = self.seats[&id].running.as_ref();
+        let Some(running) = running.filter(|_| self.patient.is_none()) else {
             return;
         };
-        let members: Vec<u64> = running
-            .engine
-            .membership()
-            .members
-            .iter()
-            .map(|it| it.id.0)
-            .collect();
+        let members = running.engine.membership().members.iter();
+        let members: Vec<u64> = members.map(|it| it.id.0).collect();
         let mut changes = Vec::new();
         if members.len() < 6 && self.random.chance(600) {
-            let new = self.seats.keys().last().expect("some are seated") + 1;
-            self.seat(new, Vec::new());
-            self.start(new);
-            changes.push(Change::Add {
-                id: ReplicaId(new),
-                address: address(new),
-                role: Role::Voter,
-                priority: 0,
-            });
+            let new = self.newcomer();
+            changes.push(joining(new));
         }
         if members.len() > 1 && (changes.is_empty() || self.random.chance(300)) {
             changes.push(Change::Remove(ReplicaId(self.random.pick(&members))));
         }
+        self.propose_change(id, changes);
+    }
+
+    /// One who never was a member starts, with an empty disk.
+    pub(super) fn newcomer(&mut self) -> u64 {
+        let new = self.seats.keys().last().expect("some are seated") + 1;
+        self.seat(new, Vec::new());
+        self.start(new);
+        new
+    }
+
+    pub(super) fn propose_change(&mut self, by: u64, changes: Vec<Change>) {
         let (answer, pending) = Answer::new();
         let request = ChangeRequest {
             changes,
@@ -145,6 +149,6 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
             answer,
         };
         self.changes.push(pending);
-        self.give(id, Event::ChangeMembers(Box::new(request)));
+        self.give(by, Event::ChangeMembers(Box::new(request)));
     }
 }

@@ -266,6 +266,11 @@ impl<M: StateMachine> Replica<M> {
         }
     }
 
+    /// The log is vouched for as far as it goes.
+    pub(super) fn rest(&mut self) -> Result<(), String> {
+        self.log.idle().map_err(|error| error.to_string())
+    }
+
     /// The process ends in the middle of what one of its parts does: the disk takes a few operations more.
     pub(super) fn end_in_the_middle(mut self, disk: &SimDisk, random: &mut Random) {
         disk.fail_after(random.below(6), Failure::Power);

@@ -17,10 +17,12 @@ pub(super) enum Trouble {
     FailedDisk,
     Transfer,
     Members,
+    Wipe,
+    Rot,
 }
 
 impl Trouble {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Loss,
         Self::Kill,
         Self::PowerCut,
@@ -32,6 +34,8 @@ impl Trouble {
         Self::FailedDisk,
         Self::Transfer,
         Self::Members,
+        Self::Wipe,
+        Self::Rot,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -47,6 +51,8 @@ impl Trouble {
             Self::FailedDisk => "an operation of a disk failed",
             Self::Transfer => "leadership was handed over",
             Self::Members => "members were changed",
+            Self::Wipe => "a disk was to be emptied",
+            Self::Rot => "a bit was to rot",
         }
     }
 }

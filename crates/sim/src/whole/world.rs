@@ -14,7 +14,9 @@ use little_raft_core::{Config, Input, Now};
 use super::clients::Clients;
 use super::disk::SimDisk;
 use super::ledger::SharedLedger;
+use super::patient::Patient;
 use super::probe::Probe;
+use super::promised::Promised;
 use super::replica::{Part, Replica, Setup, carried};
 use super::trouble::{Trouble, Troubles};
 use crate::checks::Violation;
@@ -34,6 +36,7 @@ pub(super) enum Due {
     Trouble,
     Start(u64),
     Mend(u64),
+    Operate,
 }
 
 /// A place for a replica: its disk outlives it.
@@ -48,6 +51,7 @@ pub(super) struct Seat<M: StateMachine<Response: Debug>> {
     pub(super) clock_offset: u64,
     pub(super) is_slow: bool,
     pub(super) is_gone: bool,
+    pub(super) promised: Promised,
 }
 
 pub(super) struct World<'a, M: StateMachine<Response: Debug>> {
@@ -65,6 +69,8 @@ pub(super) struct World<'a, M: StateMachine<Response: Debug>> {
     pub(super) ledger: SharedLedger,
     pub(super) clients: Clients<M>,
     pub(super) changes: Vec<Pending<Membership, MembersError>>,
+    pub(super) last_change: u64,
+    pub(super) patient: Option<Patient>,
     pub(super) leaders: BTreeMap<u64, u64>,
     /// Of all machines: see [`Setup`].
     stored_every: u64,
@@ -100,6 +106,8 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             clients: Clients::new(ledger.clone()),
             ledger,
             changes: Vec::new(),
+            last_change: 0,
+            patient: None,
             leaders: BTreeMap::new(),
             stored_every,
             is_rough: true,
@@ -160,9 +168,14 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             Due::Trouble => self.trouble(),
             Due::Start(id) => self.start(id),
             Due::Mend(id) => self.mend(id),
+            Due::Operate => self.operate(),
         }
         self.clients.look();
+        let under_way = self.changes.len();
         self.changes.retain(|change| !change.is_ready());
+        if self.changes.len() < under_way {
+            self.last_change = self.now;
+        }
         self.check()
     }
 
@@ -228,6 +241,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             clock_offset: 0,
             is_slow: false,
             is_gone: false,
+            promised: Promised::default(),
         };
         self.seats.insert(id, seat);
     }
@@ -264,11 +278,16 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             .and_then(|machine| Replica::start(&seat.disk, &seat.setup, machine, config, now));
         match started {
             Ok(running) => {
+                let forgotten = seat.promised.forgotten(&running.engine.progress());
                 seat.running = Some(running);
+                if let Some(what) = forgotten {
+                    self.violate("nothing is forgotten", format!("replica {id}: {what}"));
+                }
                 self.say(format!("{id} starts"));
                 self.give(id, Event::Wake);
             }
             Err(error) if seat.disk.is_disturbed() => self.fell(id, &error),
+            Err(error) if self.is_rotten(id) => self.give_up(id, &error),
             Err(error) => self.violate("starting again", format!("replica {id} does not: {error}")),
         }
     }
@@ -344,6 +363,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
         let came = match running.run(part, now, &mut self.random) {
             Ok(came) => came,
             Err(error) if seat.disk.is_disturbed() => return self.fell(id, &error),
+            Err(error) if self.is_rotten(id) => return self.give_up(id, &error),
             Err(error) => return self.violate("going on", format!("replica {id} stops: {error}")),
         };
         if came.is_removed {
@@ -353,6 +373,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             return self.say(format!("{id} was removed and stops"));
         }
         let progress = running.engine.progress();
+        seat.promised.note(&progress, &came.messages);
         if progress.state == State::Leader {
             self.leads(id, progress.term);
         }
@@ -430,7 +451,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
     }
 
     /// The newest leader's members, once they are committed; nobody before.
-    fn members(&self) -> Vec<u64> {
+    pub(super) fn members(&self) -> Vec<u64> {
         let running = self.seats.values().filter_map(|seat| seat.running.as_ref());
         let leader = running
             .filter(|running| running.engine.progress().state == State::Leader)
@@ -454,7 +475,8 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             return;
         }
         for (id, seat) in &mut self.seats {
-            if !members.contains(id) {
+            let is_joining = self.patient == Some(Patient::Replaced(*id));
+            if !members.contains(id) && !is_joining {
                 seat.running = None;
                 seat.is_gone = true;
             }
@@ -466,6 +488,9 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
     }
 
     fn unsettled(&self) -> String {
+        if let Some(Patient::Lost(id) | Patient::Replaced(id)) = self.patient {
+            return format!("replica {id} is not yet removed, or no voter yet");
+        }
         if !self.clients.open.is_empty() || !self.changes.is_empty() {
             let (operations, changes) = (self.clients.open.len(), self.changes.len());
             return format!("{operations} operations and {changes} changes have not ended");
