@@ -105,6 +105,7 @@ struct Running {
     membership: Membership,
     tasks: VecDeque<Task>,
     snapshot_taken: u64,
+    snapshot_every: u64,
     sending: BTreeMap<(ReplicaId, u64), Snapshot>,
     receiving: Option<(u64, Vec<u8>)>,
     /// Reads that wait for the machine: index, ticket.
@@ -199,6 +200,7 @@ impl Node {
             membership,
             tasks: VecDeque::new(),
             snapshot_taken: index,
+            snapshot_every: random.pick(&weather.snapshot_every),
             sending: BTreeMap::new(),
             receiving: None,
             reads: Vec::new(),
@@ -488,7 +490,7 @@ impl Node {
         }
         running.serve_reads(effects);
         let index = running.machine.position.index;
-        if index >= running.snapshot_taken + weather.snapshot_every {
+        if index >= running.snapshot_taken + running.snapshot_every {
             running.snapshot_taken = index;
             let base = Base {
                 position: running.machine.position,

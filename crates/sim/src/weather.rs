@@ -57,7 +57,8 @@ pub(crate) struct Weather {
     pub(crate) propose_every: u64,
     pub(crate) payload_max: u64,
     pub(crate) reads: u64,
-    pub(crate) snapshot_every: u64,
+    /// After so many entries a snapshot is taken: each replica has one of these, and perhaps another at its next start.
+    pub(crate) snapshot_every: Vec<u64>,
     pub(crate) snapshot_bytes: u64,
     pub(crate) piece_bytes: u64,
     /// So many entries are in memory after a restart.
@@ -133,7 +134,7 @@ impl Weather {
             propose_every: random.pick(&[2_000, 5_000, 10_000, 20_000, 50_000]) * MICRO,
             payload_max: random.pick(&[8, 100, 2_000]),
             reads: random.pick(&[0, 300, 700]),
-            snapshot_every: random.pick(&[3, 20, 100, 100_000]),
+            snapshot_every: draw_snapshots(random),
             snapshot_bytes: random.pick(&[0, 300, 3_000]),
             piece_bytes: random.pick(&[100, 1_000, 100_000]),
             tail_max: random.pick(&[0, 3, 100_000]),
@@ -206,6 +207,14 @@ fn draw_leases(drift: u64) -> Leases {
     Leases {
         longest,
         drift: longest * (2 * drift) as u32 / 1_000_000,
+    }
+}
+
+fn draw_snapshots(random: &mut Random) -> Vec<u64> {
+    let usual = [3, 20, 100, 100_000];
+    match random.chance(500) {
+        true => vec![random.pick(&usual)],
+        false => usual.to_vec(),
     }
 }
 
