@@ -34,6 +34,7 @@ impl World {
             Fault::CrashAll => self.cut_power(),
             Fault::IsolateOne => self.isolate(one),
             Fault::IsolateLeader => self.isolate(leader),
+            Fault::StrandLeaders => self.strand_leaders(until),
             Fault::Split => self.split(),
             Fault::OneWay => self.cut_one_way(one),
             Fault::Bridge => self.leave_a_bridge(one),
@@ -164,6 +165,14 @@ impl World {
         1..=self.nodes.len() as u64
     }
 
+    /// Leaders are cut off one after another.
+    pub(crate) fn strand_leaders(&mut self, until: u64) {
+        self.network.strand_until = until;
+        if let Some(leader) = self.leader() {
+            self.isolate(leader);
+        }
+    }
+
     pub(crate) fn isolate(&mut self, at: usize) {
         let one = at as u64 + 1;
         for other in self.ids() {
@@ -250,7 +259,7 @@ impl World {
                 }
             }
         }
-        self.network.storm_until = 0;
+        (self.network.storm_until, self.network.strand_until) = (0, 0);
         for at in 0..self.nodes.len() {
             if self.broken.contains(&(at as u64 + 1)) {
                 continue;

@@ -30,6 +30,7 @@ faults! {
     CrashAll "crash-all" in "crashes"
     IsolateOne "isolate-one" in "links"
     IsolateLeader "isolate-leader" in "links"
+    StrandLeaders "strand-leaders" in "links"
     Split "split" in "links"
     OneWay "one-way" in "links"
     Bridge "bridge" in "links"

@@ -35,6 +35,8 @@ pub(crate) struct Network {
     cut: BTreeSet<(u64, u64)>,
     slow: BTreeMap<(u64, u64), Slow>,
     pub(crate) storm_until: u64,
+    /// Until then whoever is elected is cut off soon after, each with what it alone has.
+    pub(crate) strand_until: u64,
 }
 
 /// What would have to wait longer for a narrow link is dropped.
@@ -62,7 +64,7 @@ impl Network {
     pub(crate) fn heal(&mut self) {
         self.cut.clear();
         self.slow.clear();
-        self.storm_until = 0;
+        (self.storm_until, self.strand_until) = (0, 0);
     }
 
     pub(crate) fn fate(

@@ -8,7 +8,7 @@ use little_raft_core::{Membership, ReplicaId, Role};
 use crate::checks::{Violation, ensure, has_quorum};
 use crate::coverage::Coverage;
 use crate::journal::Journal;
-use crate::mix::Faults;
+use crate::mix::{Fault, Faults};
 use crate::node::Node;
 use crate::record::{Record, Recorder};
 use crate::weather::{MILLI, SECOND};
@@ -127,6 +127,7 @@ fn live(world: &mut World) -> Result<(), Violation> {
         world.run(weather.duration / weather.rounds, |world| {
             world.steps > until
         })?;
+        strand_last(world)?;
         half_mend(world)?;
         commits_go_on(world, "half mended")?;
         world.broken.clear();
@@ -134,6 +135,16 @@ fn live(world: &mut World) -> Result<(), Violation> {
         commits_go_on(world, "calm")?;
         world.is_idle = true;
         all_agree(world)?;
+    }
+    Ok(())
+}
+
+/// In some rounds leaders are cut off last of all: those who must get on with each other then have parted before.
+fn strand_last(world: &mut World) -> Result<(), Violation> {
+    let strands = world.weather.faults.contains(&Fault::StrandLeaders);
+    if strands && world.random.chance(500) {
+        world.strand_leaders(world.now + SECOND);
+        world.run(SECOND, |_| false)?;
     }
     Ok(())
 }

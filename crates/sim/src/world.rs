@@ -53,6 +53,9 @@ enum Happening {
     Rush {
         at: u64,
     },
+    Strand {
+        at: u64,
+    },
     Fault,
 }
 
@@ -195,6 +198,12 @@ impl World {
                 let is_read = self.random.chance(self.weather.reads);
                 return self.operate(*at as usize, is_read);
             }
+            Happening::Strand { at } => {
+                if self.now < self.network.strand_until {
+                    self.isolate(*at as usize);
+                }
+                return Ok(());
+            }
             Happening::Fault => {
                 let every = self.random.between(1, 2 * self.weather.fault_every);
                 self.plan(every, Happening::Fault);
@@ -310,6 +319,7 @@ impl World {
             );
         }
         self.rush(at, &effects.events);
+        self.strand(at, &effects.events);
         for message in effects.sends {
             self.send(message);
         }
@@ -358,6 +368,15 @@ impl World {
                 let after = self.random.below(5 * MILLI);
                 self.plan(after, Happening::Rush { at: at as u64 });
             }
+        }
+    }
+
+    fn strand(&mut self, at: usize, events: &[Event]) {
+        let leads = |event: &Event| matches!(event, Event::Leadership { state, .. } if *state == State::Leader);
+        if self.now < self.network.strand_until && events.iter().any(leads) {
+            let after = self.random.pick(&[MILLI, 20 * MILLI, 200 * MILLI]);
+            let after = self.random.below(after);
+            self.plan(after, Happening::Strand { at: at as u64 });
         }
     }
 
