@@ -34,4 +34,4 @@ pub use little_raft_core::Plant;
 pub use mix::Faults;
 pub use record::{Happened, Link, Name, Names, Record};
 pub use run::{Options, Report, run};
-pub use whole::{Chance, Failed, Histogram, Passed, SimDisk, simulate};
+pub use whole::{Chance, Failed, Histogram, Passed, SimDisk, simulate, simulate_durable};

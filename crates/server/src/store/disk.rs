@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use little_raft::LibraryState;
 use little_raft::core::Position;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{
+    Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, WriteTransaction,
+};
 use rustix::fs::statvfs;
 
 use super::attributes::{self, Attributes};
@@ -132,14 +134,14 @@ impl Disk {
         Self::with(database, path)
     }
 
-    /// A database in memory, for tests.
+    /// Opens the database that `backend` holds, or makes an empty one in it.
     ///
     /// # Errors
-    /// None that a test could cause.
-    pub fn in_memory() -> Result<Self, StoreError> {
-        let path = Path::new("(memory)");
+    /// As [`open`](Self::open).
+    pub fn on(backend: impl StorageBackend) -> Result<Self, StoreError> {
+        let path = Path::new("(no file)");
         let database = Database::builder()
-            .create_with_backend(redb::backends::InMemoryBackend::new())
+            .create_with_backend(backend)
             .map_err(|error| open_error(path, error))?;
         Self::with(database, path)
     }

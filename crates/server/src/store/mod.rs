@@ -105,7 +105,15 @@ impl Store {
     /// # Errors
     /// None that a test could cause.
     pub fn in_memory() -> Result<Self, StoreError> {
-        Self::without_thread(Disk::in_memory()?)
+        Self::on(redb::backends::InMemoryBackend::new())
+    }
+
+    /// A store on a disk of your own, whose file part changes only by [`flush`](Self::flush), for simulations.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn on(backend: impl redb::StorageBackend) -> Result<Self, StoreError> {
+        Self::without_thread(Disk::on(backend)?)
     }
 
     fn without_thread(disk: Disk) -> Result<Self, StoreError> {
@@ -273,6 +281,11 @@ impl Reader {
     /// The newest revision.
     pub fn revision(&self) -> i64 {
         self.shared.read().committed.revision
+    }
+
+    /// Reads below this revision are refused.
+    pub fn compacted(&self) -> i64 {
+        self.shared.read().committed.compacted
     }
 
     /// What the members say of themselves.

@@ -91,6 +91,22 @@ impl SimDisk {
         changed
     }
 
+    /// Makes a file so long: what is cut off is gone, what is new are zeros.
+    ///
+    /// # Errors
+    /// If there is no room, or the disk fails.
+    ///
+    /// # Panics
+    /// If there is none at `path`.
+    pub fn set_length(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let mut state = self.state();
+        state.begin()?;
+        let id = *state.live.get(path).expect("it is there");
+        state.grow(id, bytes as usize)?;
+        state.files[id].set_length(bytes as usize);
+        Ok(())
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -163,6 +179,16 @@ impl File {
         }
         self.bytes[offset..end].copy_from_slice(bytes);
         self.dirty.extend(sectors);
+    }
+
+    fn set_length(&mut self, length: usize) {
+        let before = self.bytes.len();
+        self.bytes.resize(length, 0);
+        self.dirty.retain(|sector| sector * SECTOR_BYTES < length);
+        if before < length {
+            let new = before / SECTOR_BYTES..length.div_ceil(SECTOR_BYTES);
+            self.dirty.extend(new);
+        }
     }
 
     fn flush(&mut self) {

@@ -20,6 +20,7 @@ mod world;
 
 use std::fmt;
 use std::fmt::Debug;
+use std::io;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -130,6 +131,19 @@ const ROUGH_NANOS: u64 = 12 * SECOND;
 /// ```
 pub fn simulate<M: StateMachine<Response: Debug>>(
     make: impl Fn() -> M,
+    workload: impl FnMut(&mut Chance<'_>) -> Vec<u8>,
+    seeds: RangeInclusive<u64>,
+) -> Result<Passed, Failed> {
+    simulate_durable(|_| Ok(make()), workload, seeds)
+}
+
+/// The same for a machine with durable storage of its own: `make` opens it on its replica's disk, at each start, under
+/// a path that begins with `machine/`. What it stores there meets power cuts and failures as the log does.
+///
+/// # Errors
+/// As [`simulate`].
+pub fn simulate_durable<M: StateMachine<Response: Debug>>(
+    make: impl Fn(&SimDisk) -> io::Result<M>,
     mut workload: impl FnMut(&mut Chance<'_>) -> Vec<u8>,
     seeds: RangeInclusive<u64>,
 ) -> Result<Passed, Failed> {
@@ -167,7 +181,7 @@ struct Wrong {
 impl Trial {
     fn run<M: StateMachine<Response: Debug>>(
         &self,
-        make: &dyn Fn() -> M,
+        make: &dyn Fn(&SimDisk) -> io::Result<M>,
         workload: &mut dyn FnMut(&mut Random) -> Vec<u8>,
     ) -> Result<Passed, Wrong> {
         let mut world = World::new(self.seed, self.troubles.clone(), make, workload);
@@ -199,7 +213,7 @@ impl Trial {
     fn shrunk<M: StateMachine<Response: Debug>>(
         mut self,
         mut wrong: Wrong,
-        make: &dyn Fn() -> M,
+        make: &dyn Fn(&SimDisk) -> io::Result<M>,
         workload: &mut dyn FnMut(&mut Random) -> Vec<u8>,
     ) -> Failed {
         let virtual_nanos = wrong.nanos;

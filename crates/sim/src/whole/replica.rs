@@ -280,6 +280,8 @@ impl<M: StateMachine> Replica<M> {
             let nobody_hears_of_it = self.run(random.pick(&busy), Now::default(), random);
             drop(nobody_hears_of_it);
         }
+        // Nor does a machine get to close its files.
+        disk.fail_after(0, Failure::Power);
     }
 }
 

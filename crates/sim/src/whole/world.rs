@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::io;
 use std::time::Duration;
 
 use little_raft::driver::{ApplierConfig, EngineConfig, Event};
@@ -59,7 +60,7 @@ pub(super) struct World<'a, M: StateMachine<Response: Debug>> {
     pub(super) count: u64,
     pub(super) due: BTreeMap<(u64, u64), Due>,
     pub(super) random: Random,
-    pub(super) make: &'a dyn Fn() -> M,
+    pub(super) make: &'a dyn Fn(&SimDisk) -> io::Result<M>,
     pub(super) workload: &'a mut dyn FnMut(&mut Random) -> Vec<u8>,
     pub(super) seats: BTreeMap<u64, Seat<M>>,
     pub(super) founders: Vec<Member>,
@@ -83,7 +84,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
     pub(super) fn new(
         seed: u64,
         troubles: Troubles,
-        make: &'a dyn Fn() -> M,
+        make: &'a dyn Fn(&SimDisk) -> io::Result<M>,
         workload: &'a mut dyn FnMut(&mut Random) -> Vec<u8>,
     ) -> Self {
         let mut random = Random::new(seed);
@@ -258,11 +259,14 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
         seat.busy.clear();
         seat.wake_at = u64::MAX;
         seat.clock_offset = self.random.below(1 << 40);
-        let machine = Probe::new((self.make)(), id, self.ledger.clone());
-        let machine = match seat.setup.stored_every {
-            0 => Ok(machine),
-            every => machine.kept(seat.disk.clone(), every),
-        };
+        let machine = (self.make)(&seat.disk).and_then(|machine| {
+            let is_in_memory = machine.durable().is_none();
+            let machine = Probe::new(machine, id, self.ledger.clone());
+            match seat.setup.stored_every {
+                every if is_in_memory && every > 0 => machine.kept(seat.disk.clone(), every),
+                _ => Ok(machine),
+            }
+        });
         let config = |config: Config| Config {
             timing: timing(),
             seed,
