@@ -15,6 +15,7 @@ mod patient;
 mod probe;
 mod promised;
 mod replica;
+mod settled;
 mod trouble;
 mod world;
 
