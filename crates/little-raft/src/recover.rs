@@ -13,7 +13,7 @@ use little_raft_core::{
     Base, Codec, Entry, EntryKind, HardState, Member, Membership, Position, ReplicaId, Restored,
     Role, Write,
 };
-use little_raft_wal::{Options, RealDisk, Rewrite, SnapshotStore};
+use little_raft_wal::{Disk, Options, RealDisk, Rewrite, SnapshotStore};
 
 use crate::builder::random;
 use crate::driver::term_at;
@@ -88,7 +88,7 @@ pub struct Recovered {
 /// # Errors
 /// If there is no replica, it runs, or its log is damaged. Each error says what to do.
 pub fn inspect_group(dir: impl AsRef<Path>) -> Result<Survivor, RecoverError> {
-    Ok(Found::read(dir.as_ref())?.survivor)
+    Ok(Found::read(Around::here(), dir.as_ref())?.survivor)
 }
 
 /// Recovers a group that has lost its majority for good: makes the replica in the data directory `dir`, which must be
@@ -120,7 +120,39 @@ pub fn recover_group(
     dir: impl AsRef<Path>,
     recovery: &Recovery,
 ) -> Result<Recovered, RecoverError> {
-    let found = Found::read(dir.as_ref())?;
+    recover_group_around(Around::here(), dir.as_ref(), recovery)
+}
+
+/// What a recovery finds around it: a simulator brings its own.
+pub struct Around {
+    /// Where the directory is.
+    pub disk: Arc<dyn Disk>,
+    /// What time it is, in nanoseconds since 1970.
+    pub wall: u64,
+    /// A random number, for the new cluster.
+    pub random: u64,
+}
+
+impl Around {
+    fn here() -> Self {
+        Self {
+            disk: Arc::new(RealDisk),
+            wall: timer::wall(),
+            random: random(),
+        }
+    }
+}
+
+/// As [`recover_group`], anywhere.
+///
+/// # Errors
+/// As there.
+pub fn recover_group_around(
+    around: Around,
+    dir: &Path,
+    recovery: &Recovery,
+) -> Result<Recovered, RecoverError> {
+    let found = Found::read(around, dir)?;
     if found.survivor.is_unfinished {
         return found.finish();
     }
@@ -140,6 +172,7 @@ pub fn recover_group(
 
 /// A directory, locked, and what is in it.
 struct Found {
+    around: Around,
     dir: PathBuf,
     log: little_raft_wal::Survivor,
     restored: Restored,
@@ -149,9 +182,9 @@ struct Found {
 }
 
 impl Found {
-    fn read(dir: &Path) -> Result<Self, RecoverError> {
-        let dir = dir.to_path_buf();
-        let read = little_raft_wal::Survivor::read(Arc::new(RealDisk), &dir, Options::default())?;
+    fn read(around: Around, dir: &Path) -> Result<Self, RecoverError> {
+        let (dir, disk) = (dir.to_path_buf(), around.disk.clone());
+        let read = little_raft_wal::Survivor::read(disk, &dir, Options::default())?;
         let Some(log) = read else {
             return Err(RecoverError::NoReplica { dir });
         };
@@ -185,6 +218,7 @@ impl Found {
             is_unfinished: log.is_unfinished(),
         };
         Ok(Self {
+            around,
             dir,
             log,
             restored,
@@ -257,7 +291,10 @@ impl Found {
             members: vec![own.clone()],
             timing: self.survivor.membership.timing,
         };
-        let cluster = another_than(self.survivor.cluster);
+        // Random: two survivors that are both recovered, by mistake, must not become one cluster.
+        let drawn = self.around.random;
+        let is_other = drawn != self.survivor.cluster;
+        let cluster = if is_other { drawn } else { !drawn };
         let rewrite = Rewrite {
             cluster,
             founders: vec![Member {
@@ -283,7 +320,7 @@ impl Found {
         let entry = Entry {
             position,
             kind: EntryKind::Membership,
-            time: newest.max(timer::wall()),
+            time: newest.max(self.around.wall),
             checksum: crc32c::crc32c(&payload),
             payload,
         };
@@ -336,16 +373,6 @@ fn last(log: &Restored) -> Position {
 fn newest_membership(log: &Restored) -> Membership {
     let newest = log.memberships.last().and_then(Entry::membership);
     newest.unwrap_or_else(|| log.base.membership.clone())
-}
-
-/// Random: two survivors that are both recovered, by mistake, must not become one cluster.
-fn another_than(cluster: u64) -> u64 {
-    loop {
-        let drawn = random();
-        if drawn != cluster {
-            return drawn;
-        }
-    }
 }
 
 impl fmt::Display for Survivor {

@@ -39,4 +39,6 @@ pub use start::{Begun, Opening};
 pub use store::{Store, StoreWork};
 pub use waiters::{Proposal, Proposals, Terms};
 
+#[cfg(feature = "wal")]
+pub use crate::recover::{Around, recover_group_around};
 pub use crate::storage::save;

@@ -72,6 +72,7 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
             Trouble::Members => self.change_members(id),
             Trouble::Wipe => self.wipe(id),
             Trouble::Rot => self.rot(id),
+            Trouble::LostMajority => self.lose_majority(),
             Trouble::Loss => {}
         }
     }

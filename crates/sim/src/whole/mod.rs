@@ -10,6 +10,7 @@ mod disk;
 mod histogram;
 mod kept;
 mod ledger;
+mod lost;
 mod mischief;
 mod patient;
 mod probe;

@@ -36,7 +36,7 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
     }
 
     /// Whether the group could go on without `id`, whatever becomes of it.
-    fn can_be_spared(&self, id: u64) -> bool {
+    pub(super) fn can_be_spared(&self, id: u64) -> bool {
         let members = self.members();
         let is_settled = members.contains(&id) && self.changes.is_empty();
         let is_quiet = self.last_change + QUIET_NANOS <= self.now;

@@ -19,10 +19,11 @@ pub(super) enum Trouble {
     Members,
     Wipe,
     Rot,
+    LostMajority,
 }
 
 impl Trouble {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Loss,
         Self::Kill,
         Self::PowerCut,
@@ -36,6 +37,7 @@ impl Trouble {
         Self::Members,
         Self::Wipe,
         Self::Rot,
+        Self::LostMajority,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -53,6 +55,7 @@ impl Trouble {
             Self::Members => "members were changed",
             Self::Wipe => "a disk was to be emptied",
             Self::Rot => "a bit was to rot",
+            Self::LostMajority => "a majority was to be lost",
         }
     }
 }

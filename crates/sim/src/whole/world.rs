@@ -64,6 +64,8 @@ pub(super) struct World<'a, M: StateMachine<Response: Debug>> {
     pub(super) workload: &'a mut dyn FnMut(&mut Random) -> Vec<u8>,
     pub(super) seats: BTreeMap<u64, Seat<M>>,
     pub(super) founders: Vec<Member>,
+    /// Whom who is seated from now on belongs to.
+    pub(super) cluster: u64,
     pub(super) troubles: Troubles,
     /// From, to: nothing passes.
     pub(super) cut: BTreeSet<(u64, u64)>,
@@ -91,7 +93,11 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
         let replicas = random.pick(&[1, 3, 3, 3, 5]);
         let stored_every = random.pick(&[0, 0, 0, 1, 10]);
         let ledger = SharedLedger::default();
+        let founders: Vec<Member> = (1..=replicas)
+            .map(|id| Member::voter(id, address(id)))
+            .collect();
         let mut world = Self {
+            cluster: cluster_id("simulated", &founders),
             now: 0,
             count: 0,
             due: BTreeMap::new(),
@@ -99,9 +105,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             make,
             workload,
             seats: BTreeMap::new(),
-            founders: (1..=replicas)
-                .map(|id| Member::voter(id, address(id)))
-                .collect(),
+            founders,
             troubles,
             cut: BTreeSet::new(),
             clients: Clients::new(ledger.clone()),
@@ -209,7 +213,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
     pub(super) fn seat(&mut self, id: u64, founders: Vec<Member>) {
         let random = &mut self.random;
         let founding = Founding {
-            cluster: cluster_id("simulated", &self.founders),
+            cluster: self.cluster,
             replica: ReplicaId(id),
             incarnation: random.next() | 1,
             founders,
