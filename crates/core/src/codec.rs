@@ -260,22 +260,23 @@ codec_enum! {
     Role as "member role" { Voter = 0, Learner = 1 }
     Refusal as "refusal" {
         NoLeader = 0, Transferring = 1, Busy = 2, DiskFull = 3, Condition = 4, Change(error) = 5, Unknown = 6,
+        Witness = 7,
     }
     Change as "change" {
-        Add { id, address, role, priority } = 0, Remove(id) = 1, SetRole(id, role) = 2, SetAddress(id, address) = 3,
+        Add { id, address, role, priority, witness } = 0, Remove(id) = 1, SetRole(id, role) = 2, SetAddress(id, address) = 3,
         SetPriority(id, priority) = 4, Bind(id, incarnation) = 5, SetTiming(timing) = 6,
     }
     ChangeError as "change error" {
         UnderWay = 0, Unknown(id) = 1, Known(id) = 2, AddressInUse { address, by } = 3, NoVoters = 4,
         Lags(id, entries) = 5, Timing(timing) = 6, Unreadable = 7,
-        NoQuorum = 8,
+        NoQuorum = 8, Witness(id) = 9,
     }
 }
 
 codec_struct! {
     Position { term, index }
     HardState { term, vote, committed }
-    Member { id, incarnation, address, role, next_role, promote_when_caught_up, priority }
+    Member { id, incarnation, address, role, next_role, promote_when_caught_up, priority, witness }
     Membership { version, members, timing }
     Timing { heartbeat, election }
     Conditions { leader_term, members_version, index_max }

@@ -20,6 +20,9 @@ pub struct Config {
     pub boot: u64,
     /// Heartbeat and election timeouts.
     pub timing: Timing,
+    /// It is a witness: it has no state machine, installs and applies nothing, never leads, and can't be asked anything.
+    /// The membership must say the same of it.
+    pub witness: bool,
     /// Serve reads by promises instead of rounds. The same on every replica; off unless all clocks are trusted.
     pub leases: Option<Leases>,
     /// Any number; id and boot are mixed in, so that replicas don't draw the same timeouts.
@@ -49,6 +52,7 @@ impl Config {
             incarnation: identity.incarnation,
             boot: identity.boot,
             timing: Timing::default(),
+            witness: false,
             leases: None,
             seed: identity.incarnation,
             message_bytes_max: 256 << 10,

@@ -35,8 +35,8 @@ impl Raft {
         if self.own.leader.is_some() && !planted!(P06) {
             self.follow(self.own.hard.term, None);
         }
-        // Who can't lead asks too, if it does not vote: perhaps it was removed, and will be told.
-        let asks = !self.own.members.newest().is_voter(self.own.config.id) && self.own.belongs;
+        // Who may not lead asks too: perhaps it was removed, and will be told.
+        let asks = !self.own.members.newest().may_lead(self.own.config.id) && self.own.belongs;
         if self.own.can_lead() || (asks && !self.own.is_removed()) {
             self.campaign(Ballot::Pre);
         }
@@ -174,18 +174,19 @@ impl Own {
         let election = self.config.timing.election_nanos();
         let hangs = |since| self.now.monotonic.saturating_sub(since) >= election;
         self.is_needed()
+            && !self.config.witness
             && !self.is_removed()
             && self.accepting
             && !self.disk.busy_since.is_some_and(hangs)
     }
 
-    /// Whether it votes, or will until a membership is committed without it: nobody else may have that entry, and who
+    /// Whether it votes and may lead, or does until a membership is committed without it: nobody else may have that entry, and who
     /// lacks it can't lead (thesis, section 4.2.2).
     fn is_needed(&self) -> bool {
         let committed = self.members.at(self.hard.committed);
         [self.members.newest(), committed]
             .iter()
-            .any(|members| members.is_voter(self.config.id))
+            .any(|members| members.may_lead(self.config.id))
     }
 
     fn is_removed(&self) -> bool {
@@ -211,6 +212,9 @@ impl Own {
         let answer = vote.answer(is_good && !self.is_loyal());
         // A grant is said in the asker's term: from a voter that is behind, it would be dropped as old.
         self.mail.send(from, term.max(self.hard.term), answer);
+        if !self.is_loyal() {
+            self.supply(from, vote.last);
+        }
     }
 
     /// Whether the asker's log may stand for ours (Raft, section 5.4.1).

@@ -16,7 +16,7 @@ pub(crate) struct Following {
     /// The newest request's stamp.
     newest: Stamp,
     /// Our log equals the leader's up to here.
-    verified: u64,
+    pub(crate) verified: u64,
     /// The leader has committed all up to here.
     committed: u64,
     /// The greatest index acknowledged so far.
@@ -30,7 +30,7 @@ pub(crate) struct Following {
 impl Own {
     /// AppendEntries, receiver (Raft, figure 2). The term is ours.
     pub(crate) fn append_arrived(&mut self, from: ReplicaId, append: Append) {
-        if !is_well_formed(&append, self.hard.term) {
+        if !is_well_formed(append.prev, &append.entries, self.hard.term) {
             return;
         }
         let Position { index: prev, .. } = append.prev;
@@ -58,6 +58,7 @@ impl Own {
         following.newest = following.newest.max(append.stamp);
         following.verified = following.verified.max(end);
         self.learn_committed(append.committed);
+        self.settle(append.settled);
     }
 
     pub(crate) fn heartbeat_arrived(&mut self, heartbeat: Heartbeat) {
@@ -76,7 +77,7 @@ impl Own {
 
     /// Drops nothing but from the first entry on whose term differs (Raft, figure 2, step 3). Up to the index returned
     /// our log equals the leader's; only a liar's entries contradict what is committed, and they end there.
-    fn take_entries(&mut self, prev: u64, entries: Arc<[Entry]>) -> u64 {
+    pub(crate) fn take_entries(&mut self, prev: u64, entries: Arc<[Entry]>) -> u64 {
         if planted!(P12) && (self.log.base().index..self.log.last().index).contains(&prev) {
             self.cut(prev + 1);
         }
@@ -168,9 +169,9 @@ impl Own {
 
 /// What a correct leader would send: consecutive entries after `prev`, terms rising up to its own, memberships that
 /// can be read.
-fn is_well_formed(append: &Append, term: u64) -> bool {
-    let mut before = append.prev;
-    append.entries.iter().all(|entry| {
+pub(crate) fn is_well_formed(prev: Position, entries: &[Entry], term: u64) -> bool {
+    let mut before = prev;
+    entries.iter().all(|entry| {
         let Position { term: of, index } = entry.position;
         let follows = Some(index) == before.index.checked_add(1) && before.term <= of && of <= term;
         before = entry.position;

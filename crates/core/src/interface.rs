@@ -71,7 +71,7 @@ pub enum Input {
     },
     /// What an output [`Fetch`] asked for; no entries if they could not be read.
     Fetched {
-        /// The follower that needs them.
+        /// Who needs them.
         to: ReplicaId,
         /// The entries, from the first asked for, consecutive.
         entries: Vec<Entry>,
@@ -174,6 +174,8 @@ pub enum Change {
         role: Role,
         /// Its priority as a leader.
         priority: u32,
+        /// Whether it is a witness.
+        witness: bool,
     },
     /// This member leaves.
     Remove(ReplicaId),
@@ -206,7 +208,7 @@ pub enum ChangeError {
         /// The member.
         by: ReplicaId,
     },
-    /// Nobody would be left to vote.
+    /// Nobody would be left to vote and to lead: witnesses can't.
     NoVoters,
     /// Of those who would vote no majority is in contact: nothing could be committed.
     NoQuorum,
@@ -214,6 +216,8 @@ pub enum ChangeError {
     Lags(ReplicaId, u64),
     /// These timeouts can't work together.
     Timing(Timing),
+    /// It is a witness, and never leads: it has no priority.
+    Witness(ReplicaId),
     /// The list of changes can't be read.
     Unreadable,
 }
@@ -248,7 +252,7 @@ pub struct Outputs {
     pub proposed: Vec<(u64, Result<Position, Refusal>)>,
     /// Reads that may be served once the state machine has applied the index, by ticket.
     pub reads: Vec<(u64, Result<u64, Refusal>)>,
-    /// Entries to read from storage for a follower that lags; answer each with [`Input::Fetched`].
+    /// Entries to read from storage for another replica that lags; answer each with [`Input::Fetched`].
     pub fetch: Vec<Fetch>,
     /// Snapshots to send; answer with [`Input::SendPiece`] for offset 0, then one for each offset in `send_piece`.
     pub send_snapshot: Vec<SendSnapshot>,
@@ -295,7 +299,7 @@ pub enum Apply {
 /// Entries wanted from storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetch {
-    /// The follower that needs them.
+    /// Who needs them.
     pub to: ReplicaId,
     /// The first index.
     pub first: u64,
@@ -352,6 +356,8 @@ pub enum Refusal {
     Change(ChangeError),
     /// The leader was lost before it answered: the proposal may or may not be applied later.
     Unknown,
+    /// This replica is a witness, and has no state machine to answer with. Nothing was proposed; ask another.
+    Witness,
 }
 
 /// The part a replica plays at the moment.

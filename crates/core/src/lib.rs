@@ -31,6 +31,7 @@ mod runs;
 mod snapshot;
 mod transfer;
 mod types;
+mod witness;
 
 pub use codec::{Codec, DecodeError};
 pub use config::{Config, ConfigError, Leases};

@@ -64,18 +64,15 @@ impl Membership {
     /// What these changes make of it: joint, if they change who votes.
     ///
     /// # Errors
-    /// If they can't be made, or would leave no voter. Nothing is changed then, also by those before.
+    /// If they can't be made, or would leave no voter that can lead. Nothing is changed then, also by those before.
     pub fn changed(&self, changes: &[Change]) -> Result<Self, ChangeError> {
         if self.is_joint() {
             return Err(ChangeError::UnderWay);
         }
         let mut next = self.clone();
         changes.iter().try_for_each(|change| next.change(change))?;
-        if next
-            .members
-            .iter()
-            .all(|member| member.next_role != Some(Role::Voter))
-        {
+        let could_lead = |it: &Member| it.next_role == Some(Role::Voter) && !it.witness;
+        if !next.members.iter().any(could_lead) {
             return Err(ChangeError::NoVoters);
         }
         next.version += 1;
@@ -91,8 +88,16 @@ impl Membership {
                 address,
                 role,
                 priority,
+                witness,
             } => {
-                return self.add(*id, address, *role, *priority);
+                return self.add(
+                    *role,
+                    Member {
+                        priority: *priority,
+                        witness: *witness,
+                        ..Member::voter(*id, address)
+                    },
+                );
             }
             Change::Remove(id) => self.find(*id)?.next_role = None,
             Change::SetRole(id, role) => {
@@ -104,7 +109,10 @@ impl Membership {
                 self.refuse_used(*id, address)?;
                 self.find(*id)?.address.clone_from(address);
             }
-            Change::SetPriority(id, priority) => self.find(*id)?.priority = *priority,
+            Change::SetPriority(id, priority) => {
+                self.find(*id)?.priority = *priority;
+                self.refuse_witness(*id)?;
+            }
             Change::Bind(id, incarnation) => self.find(*id)?.incarnation = Some(*incarnation),
             Change::SetTiming(timing) => {
                 timing.check().map_err(|_| ChangeError::Timing(*timing))?;
@@ -115,25 +123,19 @@ impl Membership {
     }
 
     /// Who is to vote joins as a learner, and is promoted once it has caught up.
-    fn add(
-        &mut self,
-        id: ReplicaId,
-        address: &str,
-        role: Role,
-        priority: u32,
-    ) -> Result<(), ChangeError> {
+    fn add(&mut self, role: Role, member: Member) -> Result<(), ChangeError> {
+        let id = member.id;
         if self.member(id).is_some() {
             return Err(ChangeError::Known(id));
         }
-        self.refuse_used(id, address)?;
+        self.refuse_used(id, &member.address)?;
         self.members.push(Member {
             role: None,
             next_role: Some(Role::Learner),
             promote_when_caught_up: role == Role::Voter,
-            priority,
-            ..Member::voter(id, address)
+            ..member
         });
-        Ok(())
+        self.refuse_witness(id)
     }
 
     fn refuse_used(&self, id: ReplicaId, address: &str) -> Result<(), ChangeError> {
@@ -367,7 +369,7 @@ impl Leading {
         let ours = members.member(own.config.id).map_or(0, |it| it.priority);
         let is_ready = |id: ReplicaId| {
             let peer = self.progress.get(&id);
-            members.is_voter(id) && peer.is_some_and(|it| it.is_caught_up(own, self.last_at_beat))
+            members.may_lead(id) && peer.is_some_and(|it| it.is_caught_up(own, self.last_at_beat))
         };
         let better = members
             .members

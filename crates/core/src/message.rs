@@ -70,6 +70,8 @@ pub enum Body {
     Campaign,
     /// The one spoken to is no member since this version of the membership, which is committed.
     Removed(u64),
+    /// Entries that a candidate lacks, from a witness that can't vote for it.
+    Supply(Supply),
 }
 
 /// Whether a campaign is a question or meant.
@@ -127,6 +129,8 @@ pub struct Append {
     pub prev: Position,
     /// The leader's committed index.
     pub committed: u64,
+    /// Of all up to here a witness need not keep payloads. Zero for others.
+    pub settled: u64,
     /// The entries, consecutive. With none it stands behind all that was sent.
     pub entries: Arc<[Entry]>,
 }
@@ -183,6 +187,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Whether it says only where the log begins, as is enough for a witness.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.done && self.end() == 0
+    }
+
     /// Where the next piece begins.
     pub fn end(&self) -> u64 {
         self.offset.saturating_add(self.data.len() as u64)
@@ -243,11 +252,23 @@ pub struct ReadReply {
     pub index: u64,
 }
 
+/// Entries of a log that is more up to date than a candidate's. The candidate may take them for its own: whatever is
+/// committed is in that log, or never was in the candidate's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Supply {
+    /// The end of the speaker's log.
+    pub last: Position,
+    /// The entry before `entries`.
+    pub prev: Position,
+    /// The entries, consecutive.
+    pub entries: Arc<[Entry]>,
+}
+
 impl Message {
     /// How it wants to travel.
     pub fn class(&self) -> Class {
         match &self.body {
-            Body::Append(_) | Body::Forward(_) => Class::Bulk,
+            Body::Append(_) | Body::Forward(_) | Body::Supply(_) => Class::Bulk,
             Body::Snapshot(_) => Class::Snapshot,
             _ => Class::Urgent,
         }
@@ -257,6 +278,7 @@ impl Message {
     pub fn bytes(&self) -> usize {
         let body = match &self.body {
             Body::Append(append) => append.entries.iter().map(Entry::bytes).sum(),
+            Body::Supply(supply) => supply.entries.iter().map(Entry::bytes).sum(),
             Body::Forward(forward) => forward.proposal.payload.len(),
             Body::Snapshot(piece) => piece.data.len() + 64 * piece.base.membership.members.len(),
             _ => 0,
@@ -278,7 +300,7 @@ codec_struct! {
     Stamp { number, sent, round }
     Vote { number, ballot, last }
     VoteReply { number, ballot, granted, promise }
-    Append { stamp, prev, committed, entries }
+    Append { stamp, prev, committed, settled, entries }
     Heartbeat { stamp, committed }
     AppendReply { stamp, promise, outcome }
     Snapshot { transfer, base, offset, data, done }
@@ -287,6 +309,7 @@ codec_struct! {
     ForwardReply { sequence, outcome }
     Read { number }
     ReadReply { number, index }
+    Supply { last, prev, entries }
 }
 
 codec_enum! {
@@ -297,6 +320,6 @@ codec_enum! {
         Vote(vote) = 1, VoteReply(reply) = 2, Append(append) = 3, AppendReply(reply) = 4,
         Snapshot(piece) = 5, SnapshotReply(reply) = 6, Forward(forward) = 7, ForwardReply(reply) = 8,
         Read(read) = 9, ReadReply(reply) = 10, Campaign = 11, Removed(version) = 12,
-        Heartbeat(heartbeat) = 13,
+        Heartbeat(heartbeat) = 13, Supply(supply) = 14,
     }
 }

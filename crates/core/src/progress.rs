@@ -32,6 +32,8 @@ pub(crate) struct Progress {
     pub(crate) awaits: u64,
     /// The newest committed index it was told.
     pub(crate) told: u64,
+    /// Up to here a witness is told to keep no payloads: full replicas have them.
+    pub(crate) settled: u64,
     /// The first entry that is being fetched from storage for it.
     pub(crate) fetching: Option<u64>,
     /// Messages with entries on their way: the last index in each, and its bytes.
@@ -72,6 +74,7 @@ impl Progress {
             lease: now,
             awaits: 0,
             told: 0,
+            settled: 0,
             fetching: None,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,

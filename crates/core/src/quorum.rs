@@ -13,24 +13,43 @@ impl Membership {
     ///
     /// A learner's value is never asked for. Without voters nothing is reached: zero.
     pub fn reached(&self, value: impl Fn(ReplicaId) -> u64) -> u64 {
-        let today = self.half(|member| member.role, &value);
+        let majority = |count| planted!(P25, count.div_ceil(2), count / 2 + 1);
+        self.reached_by(majority, |_| true, value)
+    }
+
+    /// The largest value that two voters who are no witnesses have reached, or all of them, where there are fewer; during
+    /// a joint change, in both halves.
+    pub(crate) fn settled(&self, value: impl Fn(ReplicaId) -> u64) -> u64 {
+        self.reached_by(|count| count.min(2), |member| !member.witness, value)
+    }
+
+    fn reached_by(
+        &self,
+        enough: impl Fn(usize) -> usize,
+        counts: impl Fn(&Member) -> bool,
+        value: impl Fn(ReplicaId) -> u64,
+    ) -> u64 {
+        let half = |role: fn(&Member) -> Option<Role>| {
+            let votes = |it: &Member| role(it) == Some(Role::Voter) && counts(it);
+            self.half(votes, &enough, &value)
+        };
+        let today = half(|member| member.role);
         match self.is_joint() {
-            true => today.min(self.half(|member| member.next_role, &value)),
+            true => today.min(half(|member| member.next_role)),
             false => today,
         }
     }
 
-    /// The largest value that more than half of those who vote by this role have reached.
+    /// The largest value that enough of those who vote have reached.
     fn half(
         &self,
-        role: impl Fn(&Member) -> Option<Role>,
+        votes: impl Fn(&Member) -> bool,
+        enough: impl Fn(usize) -> usize,
         value: impl Fn(ReplicaId) -> u64,
     ) -> u64 {
-        let voters = self.members.iter();
-        let voters = voters.filter(|it| role(it) == Some(Role::Voter));
+        let voters = self.members.iter().filter(|it| votes(it));
         let (mut few, mut many) = ([0; FEW], Vec::new());
         let count = voters.clone().count();
-        let majority = planted!(P25, count.div_ceil(2), count / 2 + 1);
         let values = match few.get_mut(..count) {
             Some(few) => few,
             None => {
@@ -43,7 +62,10 @@ impl Membership {
             .zip(voters)
             .for_each(|(at, it)| *at = value(it.id));
         values.sort_unstable_by(|a, b| b.cmp(a));
-        values.get(majority.wrapping_sub(1)).copied().unwrap_or(0)
+        values
+            .get(enough(count).wrapping_sub(1))
+            .copied()
+            .unwrap_or(0)
     }
 
     /// Whether those for whom `holds` is true are a quorum.

@@ -13,7 +13,7 @@ use crate::membership::Memberships;
 use crate::message::Body;
 use crate::plant::planted;
 use crate::random::Random;
-use crate::reads::{Reader, Reads};
+use crate::reads::Reads;
 use crate::replication::Leading;
 use crate::{
     Apply, Config, ConfigError, Event, HardState, Input, Message, Now, Outputs, ReplicaId,
@@ -154,7 +154,7 @@ impl Raft {
             Input::Wake => self.wake(),
             Input::Message(message) => self.receive(message),
             Input::Propose { ticket, proposal } => self.propose(ticket, proposal),
-            Input::Read { ticket } => own.reads.waiting.push(Reader::Here { ticket }),
+            Input::Read { ticket } => own.read(ticket),
             Input::Flushed { write } => self.flushed(write),
             Input::Applied { index } => own.applied(index),
             Input::SetTiming(timing) => self.set_timing(timing),
@@ -167,9 +167,10 @@ impl Raft {
             Input::Accepting(accepting) => own.accepting = accepting,
             // Only a leader has followers to see to.
             Input::Unreachable(peer) => self.if_leading(|it, _| it.unreachable(peer)),
-            Input::Fetched { to, entries } => {
-                self.if_leading(|it, own| it.fetched(own, to, entries))
-            }
+            Input::Fetched { to, entries } => match &mut self.part {
+                Part::Leader(leading) => leading.fetched(own, to, entries),
+                _ => own.fetched_to_supply(to, entries),
+            },
             Input::SendPiece { to, piece } => {
                 self.if_leading(|it, own| it.send_piece(own, to, piece))
             }
@@ -263,6 +264,8 @@ impl Raft {
                 self.asked_to_vote(from, term, vote);
             }
             Body::Removed(version) => self.own.told_of_removal(version),
+            // What a log holds does not depend on who leads whom.
+            Body::Supply(supply) => self.supplied(from, term, supply),
             body if term < self.own.hard.term && !is_planted_late(&body) => {
                 self.own.answer_former_term(from, body)
             }
@@ -299,7 +302,7 @@ impl Raft {
             Body::ForwardReply(reply) => own.forward_answered(reply),
             Body::ReadReply(reply) => own.read_answered(reply),
             Body::Campaign => self.told_to_campaign(from),
-            Body::Vote(_) | Body::Removed(_) => {}
+            Body::Vote(_) | Body::Removed(_) | Body::Supply(_) => {}
         }
     }
 
@@ -382,6 +385,9 @@ impl Own {
 
     /// Hands on what is committed and durable here, a batch at a time.
     fn hand_over_committed(&mut self) {
+        if self.config.witness {
+            return self.apply_nothing();
+        }
         let first = self.applying.back().unwrap_or(&self.applied) + 1;
         let committed = self.hard.committed.min(self.log.durable());
         if first > committed || self.applying.len() >= APPLYING_MAX || self.out.install.is_some() {

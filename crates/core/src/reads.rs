@@ -6,11 +6,11 @@
 use alloc::vec::Vec;
 use core::mem;
 
-use crate::ReplicaId;
 use crate::message::{Body, Read, ReadReply};
 use crate::plant::planted;
 use crate::raft::Own;
 use crate::replication::Leading;
+use crate::{Refusal, ReplicaId};
 
 /// Who waits for a read index.
 #[derive(Clone, Copy, Debug, Hash)]
@@ -101,6 +101,13 @@ impl Leading {
 }
 
 impl Own {
+    pub(crate) fn read(&mut self, ticket: u64) {
+        match self.config.witness {
+            true => self.out.reads.push((ticket, Err(Refusal::Witness))),
+            false => self.reads.waiting.push(Reader::Here { ticket }),
+        }
+    }
+
     /// Asks the leader the next question once the one before is answered.
     pub(crate) fn ask_leader(&mut self) {
         let Some(leader) = self.leader else { return };

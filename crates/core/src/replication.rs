@@ -188,18 +188,25 @@ impl Leading {
 
     /// What a quorum has reached, we ourselves `ours`.
     pub(crate) fn reached(&self, own: &Own, ours: u64, of: impl Fn(&Progress) -> u64) -> u64 {
-        let theirs = |id| self.progress.get(&id).map_or(0, &of);
-        let value = |id| {
-            if id == own.config.id {
-                ours
-            } else {
-                theirs(id)
-            }
-        };
+        let value = self.each(own, ours, of);
         let members = own.members.newest();
         #[cfg(feature = "plants")]
         let value = crate::plant::with_outsiders(members, own.config.id, value);
         members.reached(value)
+    }
+
+    /// What each has, we ourselves `ours`.
+    pub(crate) fn each(
+        &self,
+        own: &Own,
+        ours: u64,
+        of: impl Fn(&Progress) -> u64,
+    ) -> impl Fn(ReplicaId) -> u64 {
+        let us = own.config.id;
+        move |id| match id == us {
+            true => ours,
+            false => self.progress.get(&id).map_or(0, &of),
+        }
     }
 
     /// Commits what a quorum has durably, if it is of our own term (rule 4; Raft, section 5.4.2, figure 8).
@@ -282,6 +289,7 @@ impl Progress {
             stamp: own.stamp(),
             prev: term.map_or(own.log.base(), |term| Position::new(before, term)),
             committed: own.hard.committed,
+            settled: self.settled,
             entries,
         };
         self.told = own.hard.committed;

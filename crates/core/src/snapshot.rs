@@ -20,7 +20,10 @@ impl Progress {
             active_at: own.now.monotonic,
             piece: None,
         }));
-        own.out.send_snapshot.push(SendSnapshot { to, transfer });
+        match own.members.newest().is_witness(to) {
+            true => self.send_base(to, own, transfer),
+            false => own.out.send_snapshot.push(SendSnapshot { to, transfer }),
+        }
     }
 
     /// A transfer that is under way is over, done or not: find out anew what the follower has.
@@ -124,7 +127,10 @@ impl Own {
         if position.index <= self.hard.committed {
             self.piece_done(from, piece.transfer, SnapshotOutcome::Installed);
         } else if is_plausible && position.term <= self.hard.term {
-            self.out.pieces.push(ReceivedPiece { from, piece });
+            match self.config.witness || piece.is_bare() {
+                true => self.base_arrived(from, piece),
+                false => self.out.pieces.push(ReceivedPiece { from, piece }),
+            }
         }
     }
 
@@ -140,7 +146,7 @@ impl Own {
         self.piece_done(from, transfer, outcome);
     }
 
-    fn piece_done(&mut self, from: ReplicaId, transfer: u64, outcome: SnapshotOutcome) {
+    pub(crate) fn piece_done(&mut self, from: ReplicaId, transfer: u64, outcome: SnapshotOutcome) {
         self.promise(
             from,
             Body::SnapshotReply(SnapshotReply { transfer, outcome }),
@@ -148,14 +154,16 @@ impl Own {
     }
 
     /// Rule 10: never rolls back; log, membership and committed index move together.
-    fn install(&mut self, base: Base) {
+    pub(crate) fn install(&mut self, base: Base) {
         let index = base.position.index;
         if index > self.hard.committed {
             self.hard.committed = index;
             self.meet(&base.membership);
-            self.applying.push_back(index);
             self.rebase(base.clone());
-            self.out.install = Some(base);
+            if !self.config.witness {
+                self.applying.push_back(index);
+                self.out.install = Some(base);
+            }
         }
     }
 

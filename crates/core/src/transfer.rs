@@ -17,12 +17,12 @@ pub(crate) struct Handover {
 }
 
 impl Leading {
-    /// To this voter, or to the one that is furthest: it catches up, then it is told to campaign.
+    /// To this voter, or to the one that is furthest, and to no witness: it catches up, then it is told to campaign.
     pub(crate) fn hand_over(&mut self, own: &mut Own, to: Option<ReplicaId>) {
         let voters = self
             .progress
             .iter()
-            .filter(|(id, _)| own.members.newest().is_voter(**id));
+            .filter(|(id, _)| own.members.newest().may_lead(**id));
         let named = voters.filter(|(id, _)| to.is_none_or(|to| to == **id));
         if let Some((&to, _)) = named.max_by_key(|(_, peer)| peer.matched) {
             let until = own.now.monotonic + own.config.timing.election_nanos();
@@ -56,6 +56,7 @@ impl Leading {
             progress.watch_transfer(to, own);
         }
         self.tend_members(own);
+        self.tend_witnesses(own);
         self.heartbeat(own);
         own.schedule_beat();
     }

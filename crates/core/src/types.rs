@@ -149,6 +149,9 @@ pub struct Member {
     pub promote_when_caught_up: bool,
     /// A leader hands over to a voter of a higher priority that has caught up.
     pub priority: u32,
+    /// Whether it has no state machine, and keeps payloads only until full replicas have them: as a voter it counts
+    /// wherever voters do, and it never leads. Said when it joins, and never changed.
+    pub witness: bool,
 }
 
 impl Member {
@@ -162,6 +165,15 @@ impl Member {
             next_role: Some(Role::Voter),
             promote_when_caught_up: false,
             priority: 0,
+            witness: false,
+        }
+    }
+
+    /// The same for a witness.
+    pub fn witness(id: impl Into<ReplicaId>, address: impl Into<String>) -> Self {
+        Self {
+            witness: true,
+            ..Self::voter(id, address)
         }
     }
 }

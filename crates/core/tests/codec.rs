@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use little_raft_core::message::{
     Append, AppendOutcome, AppendReply, Ballot, Body, Forward, ForwardReply, Heartbeat, Read,
-    ReadReply, Snapshot, SnapshotOutcome, SnapshotReply, Stamp, Vote, VoteReply,
+    ReadReply, Snapshot, SnapshotOutcome, SnapshotReply, Stamp, Supply, Vote, VoteReply,
 };
 use little_raft_core::{
     Base, Change, ChangeError, Codec, Conditions, DecodeError, Entry, EntryKind, HardState,
@@ -119,6 +119,7 @@ impl Any {
                 address: self.address(),
                 role: self.role(),
                 priority: self.number() as u32,
+                witness: self.truth(),
             },
             1 => Change::Remove(self.id()),
             2 => Change::SetRole(self.id(), self.role()),
@@ -130,7 +131,7 @@ impl Any {
     }
 
     fn refusal(&mut self) -> Refusal {
-        let error = match self.below(9) {
+        let error = match self.below(10) {
             0 => ChangeError::UnderWay,
             1 => ChangeError::Unknown(self.id()),
             2 => ChangeError::Known(self.id()),
@@ -142,15 +143,17 @@ impl Any {
             5 => ChangeError::Lags(self.id(), self.number()),
             6 => ChangeError::Timing(self.timing()),
             7 => ChangeError::NoQuorum,
+            8 => ChangeError::Witness(self.id()),
             _ => ChangeError::Unreadable,
         };
-        match self.below(7) {
+        match self.below(8) {
             0 => Refusal::NoLeader,
             1 => Refusal::Transferring,
             2 => Refusal::Busy,
             3 => Refusal::DiskFull,
             4 => Refusal::Condition,
             5 => Refusal::Unknown,
+            6 => Refusal::Witness,
             _ => Refusal::Change(error),
         }
     }
@@ -168,6 +171,7 @@ impl Any {
             next_role: self.maybe(Self::role),
             promote_when_caught_up: self.truth(),
             priority: self.number() as u32,
+            witness: self.truth(),
         }
     }
 
@@ -187,7 +191,7 @@ impl Any {
     }
 
     fn body(&mut self) -> Body {
-        match self.below(13) {
+        match self.below(14) {
             0 => Body::Vote(Vote {
                 number: self.number(),
                 ballot: self.ballot(),
@@ -203,6 +207,7 @@ impl Any {
                 stamp: self.stamp(),
                 prev: self.position(),
                 committed: self.number(),
+                settled: self.number(),
                 entries: self.some(Self::entry).into(),
             }),
             3 => Body::AppendReply(AppendReply {
@@ -254,6 +259,11 @@ impl Any {
             11 => Body::Heartbeat(Heartbeat {
                 stamp: self.stamp(),
                 committed: self.number(),
+            }),
+            12 => Body::Supply(Supply {
+                last: self.position(),
+                prev: self.position(),
+                entries: self.some(Self::entry).into(),
             }),
             _ => Body::Campaign,
         }
@@ -411,6 +421,7 @@ fn the_bytes_of_a_message_are_these() {
             },
             prev: Position::new(4, 1),
             committed: 3,
+            settled: 2,
             entries: [golden_entry()].into(),
         }),
     };
@@ -425,7 +436,7 @@ fn the_bytes_of_a_message_are_these() {
         numbers(&[4, 7]),                    // boot, term
         "03".to_owned(),                     // an append
         numbers(&[0x11, 0x12, 0x13]),        // number, sent, round
-        numbers(&[1, 4, 3]),                 // prev: term, index; committed
+        numbers(&[1, 4, 3, 2]),              // prev: term, index; committed; settled
         "01000000".to_owned(),               // one entry
         hex(&golden_entry().to_bytes()),
     ];

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use little_raft_core::message::{
     Append, AppendOutcome, AppendReply, Ballot, Body, Forward, ForwardReply, Heartbeat, Read,
-    ReadReply, Snapshot, SnapshotOutcome, SnapshotReply, Stamp, Vote, VoteReply,
+    ReadReply, Snapshot, SnapshotOutcome, SnapshotReply, Stamp, Supply, Vote, VoteReply,
 };
 use little_raft_core::{
     Apply, Base, Codec, Config, Entry, EntryKind, Fetch, Identity, Input, Member, Membership,
@@ -156,6 +156,7 @@ fn append(prev: Position, entries: Vec<Entry>) -> Body {
         },
         prev,
         committed: 0,
+        settled: 0,
         entries: entries.into(),
     })
 }
@@ -318,7 +319,7 @@ impl Any {
             _ => self.number(1),
         };
         let ballots = [Ballot::Pre, Ballot::Real, Ballot::Transfer];
-        match self.below(12) {
+        match self.below(13) {
             0 => Body::Vote(Vote {
                 number,
                 ballot: ballots[self.below(3) as usize],
@@ -342,6 +343,7 @@ impl Any {
                     },
                     prev,
                     committed: self.number(last),
+                    settled: self.number(last),
                     entries: (0..self.below(3))
                         .map(|more| entry(follow.wrapping_add(more), terms))
                         .collect(),
@@ -392,6 +394,18 @@ impl Any {
                     _ => Err(Refusal::Busy),
                 },
             }),
+            10 => {
+                let prev = self.position(raft);
+                let terms = self.number(prev.term);
+                let follow = prev.index.wrapping_add(1);
+                Body::Supply(Supply {
+                    last: self.position(raft),
+                    prev,
+                    entries: (0..self.below(3))
+                        .map(|more| entry(follow.wrapping_add(more), terms))
+                        .collect(),
+                })
+            }
             _ => match self.below(4) {
                 0 => Body::Read(Read { number }),
                 1 => Body::ReadReply(ReadReply {

@@ -6,7 +6,7 @@ use arbtest::arbitrary::{Result, Unstructured};
 use bytes::Bytes;
 use little_raft_core::message::{
     Append, AppendOutcome, AppendReply, Ballot, Body, Forward, ForwardReply, Heartbeat, Read,
-    ReadReply, Snapshot, SnapshotOutcome, SnapshotReply, Stamp, Vote, VoteReply,
+    ReadReply, Snapshot, SnapshotOutcome, SnapshotReply, Stamp, Supply, Vote, VoteReply,
 };
 use little_raft_core::{
     Base, Change, Codec, Conditions, Entry, EntryKind, HardState, Identity, Member, Membership,
@@ -82,6 +82,7 @@ pub fn member(u: &mut Unstructured<'_>) -> Result<Member> {
         next_role: maybe(u, role)?,
         promote_when_caught_up: u.arbitrary()?,
         priority: u.arbitrary()?,
+        witness: u.arbitrary()?,
     })
 }
 
@@ -125,6 +126,7 @@ fn change(u: &mut Unstructured<'_>) -> Result<Change> {
             address: address(u)?,
             role: role(u)?,
             priority: u.arbitrary()?,
+            witness: u.arbitrary()?,
         },
         1 => Change::Remove(id(u)?),
         2 => Change::SetRole(id(u)?, role(u)?),
@@ -220,6 +222,7 @@ fn refusal(u: &mut Unstructured<'_>) -> Result<Refusal> {
         Refusal::DiskFull,
         Refusal::Condition,
         Refusal::Unknown,
+        Refusal::Witness,
     ])?
     .clone())
 }
@@ -242,6 +245,7 @@ fn append(u: &mut Unstructured<'_>) -> Result<Append> {
         stamp: stamp(u)?,
         prev,
         committed: number(u)?,
+        settled: number(u)?,
         entries: entries(u, prev)?.into(),
     })
 }
@@ -267,6 +271,15 @@ fn piece(u: &mut Unstructured<'_>) -> Result<Snapshot> {
     })
 }
 
+fn supply(u: &mut Unstructured<'_>) -> Result<Supply> {
+    let prev = position(u)?;
+    Ok(Supply {
+        last: position(u)?,
+        prev,
+        entries: entries(u, prev)?.into(),
+    })
+}
+
 fn snapshot_outcome(u: &mut Unstructured<'_>) -> Result<SnapshotOutcome> {
     Ok(match u.int_in_range(0..=2)? {
         0 => SnapshotOutcome::Stored(number(u)?),
@@ -276,7 +289,7 @@ fn snapshot_outcome(u: &mut Unstructured<'_>) -> Result<SnapshotOutcome> {
 }
 
 pub fn body(u: &mut Unstructured<'_>) -> Result<Body> {
-    Ok(match u.int_in_range(0..=12)? {
+    Ok(match u.int_in_range(0..=13)? {
         0 => Body::Vote(Vote {
             number: number(u)?,
             ballot: ballot(u)?,
@@ -320,7 +333,8 @@ pub fn body(u: &mut Unstructured<'_>) -> Result<Body> {
             stamp: stamp(u)?,
             committed: number(u)?,
         }),
-        _ => Body::Removed(number(u)?),
+        12 => Body::Removed(number(u)?),
+        _ => Body::Supply(supply(u)?),
     })
 }
 

@@ -109,6 +109,7 @@ impl MemberChange {
             address,
             role,
             priority: 0,
+            witness: false,
         })
     }
 

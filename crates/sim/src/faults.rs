@@ -151,6 +151,7 @@ impl World {
                 address: address(one),
                 role,
                 priority: 0,
+                witness: false,
             };
         }
         match self.random.below(7) {

@@ -80,3 +80,32 @@ fn p34_learners_are_never_asked() {
     });
     assert_eq!(reached, 2);
 }
+
+#[test]
+fn settled_is_what_two_full_voters_have_by_brute_force() {
+    let enough = |voters: &[u64], values: &[u64]| {
+        let mut full: Vec<u64> = voters.iter().map(|id| values[*id as usize]).collect();
+        full.sort_unstable();
+        full.get(full.len().saturating_sub(2)).copied().unwrap_or(0)
+    };
+    let halves = [vec![1, 2, 3], vec![3, 4], vec![2], vec![5], vec![1, 2, 5]];
+    for incoming in &halves {
+        for outgoing in &halves {
+            let role = |half: &[u64], id| half.contains(&id).then_some(Role::Voter);
+            let members = (1..=5).map(|id| Member {
+                role: role(outgoing, id),
+                next_role: role(incoming, id),
+                witness: id == 5,
+                ..Member::voter(id, "")
+            });
+            let membership = Membership::founders(members);
+            let full =
+                |half: &[u64]| -> Vec<u64> { half.iter().copied().filter(|id| *id != 5).collect() };
+            for values in all_values(5) {
+                let values: Vec<u64> = [vec![0], values].concat();
+                let both = enough(&full(incoming), &values).min(enough(&full(outgoing), &values));
+                assert_eq!(membership.settled(|id| values[id.0 as usize]), both);
+            }
+        }
+    }
+}

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! group 1 2 3 [leader=1] [term=2] [log=1@1,2@2] [committed=2] [window=..] [window_bytes=..] [message=..] [cache=..]
-//!             [uncommitted=..] [apply=..] [lease=10s] [restarted=yes] [unbound=yes]
+//!             [uncommitted=..] [apply=..] [lease=10s] [restarted=yes] [unbound=yes] [witnesses=3,5]
 //!                              replicas with these logs; elects a leader, whose own entry ends the log
 //! state 2 [term=..] [log=..] [committed=..] [vote=..]    replica 2 starts from this instead
 //! elect 1 [by 2 3]             lets it campaign until it leads; only these hear of it
 //! propose 1 "x" [bytes=300]    read 1 r        transfer 1 [to 2]    compact 1 5     unreachable 1 2
-//! change 1 add:4 remove:2 [..] [expecting=2]   voter:4 learner:2 spare:4 address:2:x priority:2:5 timing:10ms:100ms
-//! join 4                       a new replica without a log, that knows nobody; `join 4 as 107`: of this directory
+//! change 1 add:4 remove:2 [..] [expecting=2]   voter:4 learner:2 spare:4 witness:4 address:2:x priority:2:5 timing:10ms:100ms
+//! join 4 [witness=yes]         a new replica without a log, that knows nobody; `join 4 as 107`: of this directory
 //! slow 2                       its state machine does not report by itself; `applied 2 first|last` does
 //! accepting 1 no               timing 1 10ms 100ms                  storing 2 fails
 //! deliver 1->2 [first|last|urgent] [term=..] [boot=..] ...      all that waits there, or one; changed on its way
@@ -117,14 +117,17 @@ fn log(text: &str) -> Vec<Entry> {
 fn change(word: &str) -> Change {
     let parts: Vec<&str> = word.split(':').collect();
     let id = || ReplicaId(number(parts[1]));
-    let add = |role| Change::Add {
+    let join = |role, witness| Change::Add {
         id: id(),
         address: format!("replica {}", parts[1]),
         role,
-        priority: 0,
+        priority: parts.get(2).map_or(0, |word| number(word) as u32),
+        witness,
     };
+    let add = |role| join(role, false);
     match parts[0] {
         "add" => add(Role::Voter),
+        "witness" => join(Role::Voter, true),
         "spare" => add(Role::Learner),
         "remove" => Change::Remove(id()),
         "voter" => Change::SetRole(id(), Role::Voter),
@@ -280,8 +283,11 @@ impl World {
     fn group(&mut self, words: &Words<'_>) {
         let ids: Vec<u64> = words.words[1..].iter().map(|id| number(id)).collect();
         let unbound = words.option("unbound").is_some();
+        let witnesses = words.option("witnesses").unwrap_or_default();
+        let is_witness = |id: u64| witnesses.split(',').any(|it| it == id.to_string());
         let founders = ids.iter().map(|&id| Member {
             incarnation: (!unbound).then_some(100 + id),
+            witness: is_witness(id),
             ..Member::voter(id, format!("replica {id}"))
         });
         let founders: Vec<Member> = founders.collect();
@@ -304,6 +310,7 @@ impl World {
             config.apply_bytes_max = limit("apply").unwrap_or(config.apply_bytes_max);
             config.uncommitted_bytes_max =
                 limit("uncommitted").unwrap_or(config.uncommitted_bytes_max);
+            config.witness = is_witness(id);
             config.leases = words.option("lease").map(|longest| Leases {
                 longest: time(longest),
                 drift: Duration::ZERO,
@@ -402,6 +409,7 @@ impl World {
             incarnation,
             boot: 1,
             seed: id,
+            witness: words.option("witness").is_some(),
             ..any.config.clone()
         };
         let machine = Machine::new(config, Disk::default());

@@ -71,7 +71,11 @@ pub fn message(message: &Message, rounds: &mut Rounds) -> String {
                 ),
             };
             let (committed, round) = (append.committed, rounds.say(append.stamp.round));
-            format!("{what}, committed {committed}{round}")
+            let settled = match append.settled {
+                0 => String::new(),
+                settled => format!(", settled {settled}"),
+            };
+            format!("{what}, committed {committed}{settled}{round}")
         }
         Body::Heartbeat(heartbeat) => {
             let round = rounds.say(heartbeat.stamp.round);
@@ -109,6 +113,12 @@ pub fn message(message: &Message, rounds: &mut Rounds) -> String {
             Ok(position) => format!("forwarded, appended at {position}"),
             Err(refusal) => format!("forwarded, refused: {refusal:?}"),
         },
+        Body::Supply(supply) => format!(
+            "here is what you lack after {}: entries {}, of a log up to {}",
+            supply.prev,
+            entries(&supply.entries),
+            supply.last
+        ),
         Body::Removed(version) => format!("you are no member since version {version}"),
         Body::Read(_) => "what must be applied to read?".into(),
         Body::ReadReply(reply) => format!("read at {}", reply.index),
@@ -143,13 +153,14 @@ pub fn members(membership: &Membership) -> String {
             (false, true) => "+",
             (true, true) | (false, false) => "",
         };
+        let witness = if member.witness { " witness" } else { "" };
         let learns = if votes(role) || votes(next) {
             ""
         } else {
             " learns"
         };
         let id = member.id;
-        format!("{sign}{id}{learns}")
+        format!("{sign}{id}{witness}{learns}")
     });
     let said: Vec<String> = said.collect();
     format!("members {}: {}", membership.version, said.join(", "))

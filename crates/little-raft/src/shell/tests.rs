@@ -439,6 +439,7 @@ fn heartbeat() -> Message {
             stamp: Stamp::default(),
             prev: Position::default(),
             committed: 0,
+            settled: 0,
             entries: [].into(),
         }),
     }

@@ -196,6 +196,7 @@ pub fn append(from: u64, to: u64, number: u64, payload: Bytes) -> Message {
         },
         prev: Position::default(),
         committed: 0,
+        settled: 0,
         entries: [entry].into(),
     };
     message(from, to, Body::Append(append))

@@ -165,5 +165,6 @@ pub(super) fn joining(id: u64) -> Change {
         address: address(id),
         role: Role::Voter,
         priority: 0,
+        witness: false,
     }
 }
