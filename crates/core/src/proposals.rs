@@ -14,7 +14,9 @@ impl Raft {
     pub(crate) fn propose(&mut self, ticket: u64, proposal: Proposal) {
         let own = &mut self.own;
         let answer = match (&mut self.part, own.leader) {
-            _ if own.config.witness => Err(Refusal::Witness),
+            _ if own.config.witness && proposal.kind != EntryKind::Membership => {
+                Err(Refusal::Witness)
+            }
             (Part::Leader(leading), _) => leading.take(own, proposal),
             (_, Some(leader)) => return own.forward(leader, ticket, proposal),
             (_, None) => Err(Refusal::NoLeader),

@@ -26,6 +26,7 @@ use crate::timer;
 pub struct Builder<M> {
     id: ReplicaId,
     members: Vec<Member>,
+    witnesses: Vec<ReplicaId>,
     /// The members are those of a group to join, which may have other founders.
     joins: bool,
     cluster_id: Option<u64>,
@@ -61,6 +62,7 @@ impl<M: StateMachine> Builder<M> {
         Self {
             id,
             members: Vec::new(),
+            witnesses: Vec::new(),
             joins: false,
             cluster_id: None,
             token: String::new(),
@@ -90,6 +92,13 @@ impl<M: StateMachine> Builder<M> {
     {
         let members = members.into_iter();
         self.members = members.map(|(id, at)| Member::voter(id, at)).collect();
+        self
+    }
+
+    /// Those of the members that are [witnesses](crate::Witness); default: none. The same on every replica. A group makes
+    /// sense with two full replicas or more, and needs one.
+    pub fn witnesses<I: Into<ReplicaId>>(mut self, ids: impl IntoIterator<Item = I>) -> Self {
+        self.witnesses = ids.into_iter().map(I::into).collect();
         self
     }
 
@@ -321,7 +330,26 @@ impl<M: StateMachine> Builder<M> {
         if !self.members.iter().any(|member| member.id == self.id) {
             return Err(StartError::NotAMember { id: self.id });
         }
+        if !self.joins {
+            self.check_witnesses()?;
+        }
         self.timing.check().map_err(StartError::Config)
+    }
+
+    fn check_witnesses(&mut self) -> Result<(), StartError> {
+        for &id in &self.witnesses {
+            let named = self.members.iter_mut().find(|member| member.id == id);
+            named.ok_or(StartError::NotAMember { id })?.witness = true;
+        }
+        if self.members.iter().all(|member| member.witness) {
+            return Err(StartError::NobodyToLead);
+        }
+        let id = self.id;
+        match (self.witnesses.contains(&id), M::is_witness()) {
+            (true, false) => Err(StartError::IsWitness { id }),
+            (false, true) => Err(StartError::NoWitness { id }),
+            _ => Ok(()),
+        }
     }
 
     fn config(&mut self, identity: &Identity, message_bytes_max: usize) -> Config {
@@ -329,6 +357,7 @@ impl<M: StateMachine> Builder<M> {
         config.timing = self.timing;
         config.leases = self.leases;
         config.seed = random();
+        config.witness = M::is_witness();
         config.message_bytes_max = config.message_bytes_max.min(message_bytes_max / 2);
         if let Some(adjust) = self.adjust.take() {
             adjust(&mut config);
@@ -392,6 +421,9 @@ pub fn cluster_id(token: &str, founders: &[Member]) -> u64 {
     for member in founders {
         member.id.encode(&mut bytes);
         member.address.encode(&mut bytes);
+        if member.witness {
+            true.encode(&mut bytes);
+        }
     }
     // FNV-1a: simple, stable, and spread enough for a name that only guards against mix-ups.
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {

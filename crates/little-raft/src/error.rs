@@ -69,6 +69,11 @@ pub enum ProposeError {
         "the state machine has no `response_codec`, so that retries could not be answered; nothing was proposed"
     )]
     NoSessions,
+    /// This replica is a witness, without a state machine that could answer. Nothing was proposed; ask another replica.
+    #[error(
+        "this replica is a witness, without a state machine; nothing was proposed, ask a full replica"
+    )]
+    Witness,
     /// The replica has stopped. Nothing was proposed.
     #[error("the replica has stopped; nothing was proposed, its status says why")]
     Stopped,
@@ -92,6 +97,7 @@ impl From<Refusal> for ProposeError {
             Refusal::DiskFull => Self::DiskFull,
             Refusal::Busy => Self::Busy,
             Refusal::Condition => Self::ConditionFailed,
+            Refusal::Witness => Self::Witness,
             // A refusal that this version does not know promises nothing.
             _ => Self::Unknown,
         }
@@ -119,6 +125,9 @@ pub enum ReadError {
         /// The index.
         index: u64,
     },
+    /// This replica is a witness, without a state machine that could be read; ask another replica.
+    #[error("this replica is a witness, without a state machine; ask a full replica")]
+    Witness,
     /// Too much is waiting.
     #[error("too much is waiting already; try again later")]
     Busy,
@@ -134,6 +143,24 @@ impl Abandoned for ReadError {
     fn abandoned() -> Self {
         Self::Stopped
     }
+}
+
+/// Why leadership can't go to a replica. Nothing was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TransferError {
+    /// It is a witness.
+    #[error("replica {id} is a witness and never leads; name a voter that is none")]
+    Witness {
+        /// The replica.
+        id: ReplicaId,
+    },
+    /// It does not vote, as far as this replica knows.
+    #[error("replica {id} is no voter of this group and can't lead; name one, or promote it first")]
+    NotAVoter {
+        /// The replica.
+        id: ReplicaId,
+    },
 }
 
 /// Why a group's members were not changed. All but [`Unknown`](Self::Unknown) and
@@ -201,10 +228,14 @@ fn describe(error: &ChangeError) -> String {
                 .into()
         }
         ChangeError::NoVoters => {
-            "nobody would be left to vote; keep a voter, or add one first".into()
+            "nobody would be left to vote and lead; keep a voter that is no witness, or add one first"
+                .into()
         }
         ChangeError::Lags(id, entries) => {
             format!("replica {id} lacks {entries} entries; promote it once it has caught up")
+        }
+        ChangeError::Witness(id) => {
+            format!("replica {id} is a witness and never leads; give a priority to a full replica")
         }
         ChangeError::Timing(timing) => ConfigError::Timing(*timing).to_string(),
         _ => "the changes can't be read: they come from another version".into(),
@@ -232,6 +263,28 @@ pub enum StartError {
     )]
     BadMember {
         /// The member.
+        id: ReplicaId,
+    },
+    /// All members are witnesses.
+    #[error(
+        "all members are witnesses, and nobody could lead; leave one out of `witnesses`, better two"
+    )]
+    NobodyToLead,
+    /// To its group it is a witness.
+    #[error(
+        "replica {id} is a witness of its group, without a state machine; start it with `Witness`"
+    )]
+    IsWitness {
+        /// The replica.
+        id: ReplicaId,
+    },
+    /// To its group it is no witness.
+    #[error(
+        "replica {id} is no witness of its group; start it with its state machine, or name it in `witnesses` on every \
+         replica of a new group"
+    )]
+    NoWitness {
+        /// The replica.
         id: ReplicaId,
     },
     /// None of the members of the group to join has answered.
@@ -301,6 +354,17 @@ pub enum RecoverError {
         dir.display()
     )]
     NotAMember {
+        /// The replica.
+        replica: ReplicaId,
+        /// Its data directory.
+        dir: std::path::PathBuf,
+    },
+    /// It has no state.
+    #[error(
+        "replica {replica} in {} is a witness, without a state that a group could go on from; recover a full replica",
+        dir.display()
+    )]
+    Witness {
         /// The replica.
         replica: ReplicaId,
         /// Its data directory.

@@ -73,6 +73,7 @@ mod timer;
 mod turns;
 #[cfg(feature = "wal")]
 mod wal;
+mod witness;
 mod worker;
 
 pub use bytes::Bytes;
@@ -86,7 +87,9 @@ pub use builder::{Builder, cluster_id};
 pub use cluster::{Cluster, Inbox};
 #[cfg(feature = "wal")]
 pub use error::RecoverError;
-pub use error::{MembersError, ProposeError, ReadError, StartError, StopReason, StorageError};
+pub use error::{
+    MembersError, ProposeError, ReadError, StartError, StopReason, StorageError, TransferError,
+};
 pub use machine::{Entry, LibraryState, ResponseCodec, Snapshot, StateMachine};
 pub use members::MemberChange;
 pub use memory::{MemoryCluster, MemoryLink, MemoryStorage};
@@ -101,3 +104,4 @@ pub use storage::{Founding, LogReader, Opened, SnapshotFiles, SnapshotSink, Spac
 pub use tcp::{TcpCluster, who_listens};
 #[cfg(feature = "wal")]
 pub use wal::WalStorage;
+pub use witness::Witness;

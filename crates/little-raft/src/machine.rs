@@ -88,6 +88,11 @@ pub trait StateMachine: Send + 'static {
         None
     }
 
+    /// Whether it is no state machine at all, but stands for one on a [witness](crate::Witness).
+    fn is_witness() -> bool {
+        false
+    }
+
     /// A digest of the whole state, the same on all replicas at one index; best kept up to date as commands are applied,
     /// since it is taken between two commands. Replicas compare theirs
     /// [now and then](crate::Builder::digest_interval), and who differs from a majority stops, with

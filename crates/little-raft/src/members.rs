@@ -45,12 +45,17 @@ impl MemberChange {
     ///
     /// Give it an id that was never used before, and start it with [`Builder::join`](crate::Builder::join).
     pub fn add(self, id: impl Into<ReplicaId>, address: impl Into<String>) -> Self {
-        self.join(id, address, Role::Voter)
+        self.join(id, address, Role::Voter, false)
     }
 
     /// `id` joins as a learner: it receives the log, and never votes.
     pub fn add_learner(self, id: impl Into<ReplicaId>, address: impl Into<String>) -> Self {
-        self.join(id, address, Role::Learner)
+        self.join(id, address, Role::Learner, false)
+    }
+
+    /// `id` joins as a [witness](crate::Witness), and votes as soon as it has caught up, as with [`add`](Self::add).
+    pub fn add_witness(self, id: impl Into<ReplicaId>, address: impl Into<String>) -> Self {
+        self.join(id, address, Role::Voter, true)
     }
 
     /// `id` leaves. A leader that is removed hands over first; whoever is removed stops.
@@ -102,14 +107,20 @@ impl MemberChange {
         self
     }
 
-    fn join(self, id: impl Into<ReplicaId>, address: impl Into<String>, role: Role) -> Self {
+    fn join(
+        self,
+        id: impl Into<ReplicaId>,
+        address: impl Into<String>,
+        role: Role,
+        witness: bool,
+    ) -> Self {
         let (id, address) = (id.into(), address.into());
         self.with(Change::Add {
             id,
             address,
             role,
             priority: 0,
-            witness: false,
+            witness,
         })
     }
 

@@ -16,7 +16,7 @@ use little_raft_core::{
 use little_raft_wal::{Disk, Options, RealDisk, Rewrite, SnapshotStore};
 
 use crate::builder::random;
-use crate::driver::term_at;
+use crate::driver::{newest_membership, term_at};
 use crate::error::RecoverError;
 use crate::timer;
 use crate::wal::GROUP;
@@ -230,6 +230,10 @@ impl Found {
     fn own(&self) -> Result<Member, RecoverError> {
         let id = self.survivor.replica;
         match self.survivor.membership.member(id) {
+            Some(member) if member.witness => Err(RecoverError::Witness {
+                replica: id,
+                dir: self.dir.clone(),
+            }),
             Some(member) => Ok(Member {
                 incarnation: Some(self.log.identity().incarnation),
                 role: Some(Role::Voter),
@@ -368,11 +372,6 @@ fn newest_snapshot(
 fn last(log: &Restored) -> Position {
     let run = log.terms.last().unwrap_or(&log.base.position);
     Position::new(log.last, run.term)
-}
-
-fn newest_membership(log: &Restored) -> Membership {
-    let newest = log.memberships.last().and_then(Entry::membership);
-    newest.unwrap_or_else(|| log.base.membership.clone())
 }
 
 impl fmt::Display for Survivor {

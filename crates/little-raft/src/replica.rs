@@ -12,7 +12,7 @@ use little_raft_core::{
 
 use crate::builder::Builder;
 use crate::driver::{ChangeRequest, Event, Proposal, ReadTask, SessionCommand, Terms, Waiter};
-use crate::error::{MembersError, ProposeError, ReadError, StopReason};
+use crate::error::{MembersError, ProposeError, ReadError, StopReason, TransferError};
 use crate::machine::StateMachine;
 use crate::members::MemberChange;
 use crate::pending::{Answer, Pending};
@@ -153,6 +153,10 @@ impl<M: StateMachine> Replica<M> {
 
     /// Whether it is only queued, and its task must come back.
     fn give(&self, proposal: Proposal<M::Response>) -> bool {
+        if M::is_witness() {
+            proposal.waiter.send(Err(ProposeError::Witness));
+            return false;
+        }
         let (bytes, bytes_max) = (proposal.payload.len(), self.handle.command_bytes_max);
         if bytes > bytes_max {
             let error = ProposeError::TooLarge { bytes, bytes_max };
@@ -173,7 +177,9 @@ impl<M: StateMachine> Replica<M> {
         let (answer, pending) = Answer::new();
         let look = |machine: &M, _| look(machine);
         let task = Look { look, answer };
-        self.handle.shell.call(Event::Read(Box::new(task)));
+        self.look(task, |task| {
+            self.handle.shell.call(Event::Read(task));
+        });
         pending
     }
 
@@ -193,8 +199,9 @@ impl<M: StateMachine> Replica<M> {
     ) -> Pending<T, ReadError> {
         let (answer, pending) = Answer::new();
         let look = |machine: &M, _| look(machine);
-        let task = Box::new(Look { look, answer });
-        self.handle.shell.call(Event::ReadAtLeast(index, task));
+        self.look(Look { look, answer }, |task| {
+            self.handle.shell.call(Event::ReadAtLeast(index, task));
+        });
         pending
     }
 
@@ -211,9 +218,18 @@ impl<M: StateMachine> Replica<M> {
             applied,
             out_of_contact,
         };
-        let task = Look { look, answer };
-        self.handle.shell.read_stale(Box::new(task));
+        self.look(Look { look, answer }, |task| {
+            self.handle.shell.read_stale(task);
+        });
         pending
+    }
+
+    /// A witness has nothing to look at.
+    fn look(&self, task: impl ReadTask<M> + 'static, give: impl FnOnce(Box<dyn ReadTask<M>>)) {
+        match M::is_witness() {
+            true => Box::new(task).fail(ReadError::Witness),
+            false => give(Box::new(task)),
+        }
     }
 
     /// Its name.
@@ -250,9 +266,14 @@ impl<M: StateMachine> Replica<M> {
 
     /// Hands leadership over to `to`, or to the voter that is furthest. Nothing happens unless this replica leads.
     /// Proposals wait meanwhile. It succeeds or is given up within an election timeout; the status tells.
-    pub fn transfer_leadership(&self, to: Option<ReplicaId>) {
+    ///
+    /// # Errors
+    /// When `to` can't lead; nothing happens then.
+    pub fn transfer_leadership(&self, to: Option<ReplicaId>) -> Result<(), TransferError> {
+        to.map_or(Ok(()), |to| self.status().check_successor(to))?;
         let input = Input::Transfer { to };
         self.handle.shell.call(Event::core(input));
+        Ok(())
     }
 
     /// Changes who belongs to the group, on any replica: see [`MemberChange`]. Ends with the membership as it is once the

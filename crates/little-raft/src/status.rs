@@ -8,7 +8,7 @@ use little_raft_core::{Member, Membership, ReplicaId, Role, State, Timing};
 use thiserror::Error;
 
 use crate::driver::Progress;
-use crate::error::StopReason;
+use crate::error::{StopReason, TransferError};
 use crate::pending::{Abandoned, Answer, Pending};
 use crate::timer;
 
@@ -30,7 +30,7 @@ pub struct Status {
     pub durable: u64,
     /// The last index known to be committed.
     pub committed: u64,
-    /// The last index its state machine has applied.
+    /// The last index its state machine has applied; a witness has none, and this says nothing of it.
     pub applied: u64,
     /// The last index at which its state machine had the same [digest](crate::StateMachine::digest) as a majority's; zero
     /// if that was not found out since it started.
@@ -50,10 +50,27 @@ pub struct Status {
 impl Status {
     /// Whether it leads others, one of whom could lead in its place.
     pub(crate) fn is_worth_handing_over(&self) -> bool {
-        let votes = |member: &&Member| member.role == Some(Role::Voter);
-        let could_lead = self.members.iter().filter(votes);
+        let could_lead = self.members.iter().filter(|member| could_lead(member));
         self.state == State::Leader && could_lead.count() > 1
     }
+
+    /// Whether it is a [witness](crate::Witness), as far as it knows.
+    pub fn is_witness(&self) -> bool {
+        let own = self.members.iter().find(|member| member.id == self.id);
+        own.is_some_and(|member| member.witness)
+    }
+
+    pub(crate) fn check_successor(&self, id: ReplicaId) -> Result<(), TransferError> {
+        match self.members.iter().find(|member| member.id == id) {
+            Some(member) if member.witness => Err(TransferError::Witness { id }),
+            Some(member) if could_lead(member) => Ok(()),
+            _ => Err(TransferError::NotAVoter { id }),
+        }
+    }
+}
+
+fn could_lead(member: &Member) -> bool {
+    member.role == Some(Role::Voter) && !member.witness
 }
 
 /// The replica has stopped, and its last status was given.

@@ -150,7 +150,10 @@ fn leadership_is_handed_over_and_watched() {
     let first = outcome(watch.next()).expect("it runs");
     assert_eq!(first.id.0, leader);
     let to = group.follower();
-    group.at(leader).transfer_leadership(Some(to.into()));
+    group
+        .at(leader)
+        .transfer_leadership(Some(to.into()))
+        .expect("it votes");
     let seen = loop {
         let status = outcome(watch.next()).expect("it runs");
         if status.leader == Some(to.into()) {

@@ -90,7 +90,9 @@ impl Engine {
                     return Err(stopped());
                 }
                 // Given up after an election timeout: then it is tried again. Nothing happens where nobody leads.
-                self.replica.transfer_leadership(Some(to));
+                self.replica
+                    .transfer_leadership(Some(to))
+                    .map_err(|error| Status::failed_precondition(error.to_string()))?;
                 self.leads_within(to, status.timing.election).await;
             }
         };

@@ -32,7 +32,7 @@ pub use outcome::{Ended, Outcome, Waiter};
 pub use pieces::{PieceWriter, Whole};
 pub use reads::{ReadTask, Reads};
 #[cfg(feature = "wal")]
-pub(crate) use recovery::term_at;
+pub(crate) use recovery::{newest_membership, term_at};
 pub use replicated::Replicated;
 pub use sessions::{SessionCommand, Sessions};
 pub use start::{Begun, Opening};

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use little_raft_core::{Base, Position, Restored, Write};
+use little_raft_core::{Base, Entry, Membership, Position, Restored, Write};
 
 use super::pieces;
 use super::sessions::Sessions;
@@ -36,6 +36,14 @@ pub fn recover<M: StateMachine>(
     files: &dyn SnapshotFiles,
 ) -> Result<Recovery, StartError> {
     let mut restored = opened.restored.clone();
+    if M::is_witness() {
+        return Ok(Recovery {
+            at: restored.base.clone(),
+            restored,
+            sessions: Sessions::default(),
+            reset: None,
+        });
+    }
     let own = own_base(machine, &restored.base)?;
     let (at, sessions) = match snapshot_needed(machine, &own.0, opened) {
         true => restore_newest(machine, opened, files)?.unwrap_or(own),
@@ -146,4 +154,10 @@ pub(crate) fn term_at(restored: &Restored, index: u64) -> Option<u64> {
     let runs = restored.terms.iter().rev();
     let mut before = runs.skip_while(|run| run.index > index);
     before.next().map(|run| run.term)
+}
+
+/// The membership in force at the end of the log.
+pub(crate) fn newest_membership(log: &Restored) -> Membership {
+    let newest = log.memberships.last().and_then(Entry::membership);
+    newest.unwrap_or_else(|| log.base.membership.clone())
 }

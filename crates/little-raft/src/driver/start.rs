@@ -7,7 +7,7 @@ use little_raft_core::{Config, Identity, Now};
 use super::applier::{Applier, ApplierConfig};
 use super::engine::{Engine, EngineConfig};
 use super::log_writer::LogWriter;
-use super::recovery::{Recovery, recover};
+use super::recovery::{Recovery, newest_membership, recover};
 use super::replicated::Replicated;
 use super::store::Store;
 use crate::error::StartError;
@@ -50,6 +50,7 @@ impl<M: StateMachine> Opening<M> {
         mut machine: M,
     ) -> Result<Self, StartError> {
         let opened = storage.open(founding)?;
+        check_part::<M>(&opened)?;
         let snapshots = storage.snapshots();
         let mut recovery = recover(&mut machine, &opened, &*snapshots)?;
         if let Some(reset) = recovery.reset.take() {
@@ -102,5 +103,16 @@ impl<M: StateMachine> Opening<M> {
             is_immediate: self.storage.is_immediate(),
             log: LogWriter::new(self.storage),
         })
+    }
+}
+
+/// A member stays what it was when it joined, a witness or a full replica.
+fn check_part<M: StateMachine>(opened: &Opened) -> Result<(), StartError> {
+    let id = opened.identity.replica;
+    let members = newest_membership(&opened.restored);
+    match members.member(id).map(|member| member.witness) {
+        Some(true) if !M::is_witness() => Err(StartError::IsWitness { id }),
+        Some(false) if M::is_witness() => Err(StartError::NoWitness { id }),
+        _ => Ok(()),
     }
 }
