@@ -12,6 +12,7 @@ mod once;
 mod operations;
 mod promises;
 mod quorum;
+mod settled;
 
 use std::fmt;
 
@@ -26,6 +27,7 @@ pub(crate) use matching::Matching;
 pub(crate) use once::Once;
 use promises::check_promises;
 pub(crate) use quorum::has_quorum;
+pub(crate) use settled::Settled;
 
 pub(crate) use operations::{Operation, Operations};
 
@@ -77,6 +79,7 @@ pub(crate) struct Checks {
     pub(crate) committed: Committed,
     machine: MachineSafety,
     once: Once,
+    pub(crate) settled: Settled,
     pub(crate) operations: Operations,
     steps: u64,
 }
@@ -92,6 +95,7 @@ impl Checks {
             committed: Committed::default(),
             machine: MachineSafety::default(),
             once: Once::default(),
+            settled: Settled::default(),
             operations: Operations::default(),
             steps: 0,
         }
@@ -128,6 +132,7 @@ impl Checks {
         self.changes.stepped(node, raft, effects, &self.committed)?;
         self.leading.stepped(now, node, raft)?;
         self.machine.applied(node, effects)?;
+        self.settled.begins(node, effects)?;
         self.once.applied(effects)?;
         for (ticket, ending) in &effects.ended {
             self.once.ended(*ticket, *ending)?;

@@ -54,6 +54,12 @@ situations! {
     RefusedBusy "proposal refused at the bound"
     RefusedDiskFull "proposal refused for a full disk"
     RefusedUnderWay "change refused during another"
+    Settled "witness drops what full replicas have"
+    BaseToldWitness "witness told where to begin"
+    Supplied "witness supplies what a candidate lacks"
+    SuppliedTail "witness supplies in place of a tail"
+    SuppliedAnew "what was acknowledged is given up for a witness's supply"
+    SupplyFetched "entries fetched for a witness's supply"
 }
 
 /// How often each situation was reached.

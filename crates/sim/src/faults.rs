@@ -151,7 +151,7 @@ impl World {
                 address: address(one),
                 role,
                 priority: 0,
-                witness: false,
+                witness: self.nodes[one as usize - 1].is_witness,
             };
         }
         match self.random.below(7) {

@@ -22,8 +22,11 @@ pub(crate) fn address(id: u64) -> String {
     format!("replica {id}")
 }
 
-pub(crate) fn founders(replicas: u64) -> Membership {
-    Membership::founders((1..=replicas).map(|id| Member::voter(id, address(id))))
+pub(crate) fn founders(weather: &Weather) -> Membership {
+    Membership::founders((1..=weather.replicas).map(|id| Member {
+        witness: weather.witnesses.contains(&id),
+        ..Member::voter(id, address(id))
+    }))
 }
 
 /// Something that will happen to one boot of a replica.
@@ -119,6 +122,7 @@ struct Running {
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) id: ReplicaId,
+    pub(crate) is_witness: bool,
     pub(crate) boot: u64,
     pub(crate) disk: Disk,
     running: Option<Running>,
@@ -136,16 +140,17 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(id: u64, replicas: u64, drift: i64) -> Self {
+    pub(crate) fn new(id: u64, weather: &Weather, drift: i64) -> Self {
         // Who is added later knows nobody.
-        let is_founder = id <= replicas;
-        let founders = is_founder.then(|| founders(replicas));
+        let is_founder = id <= weather.replicas;
+        let founders = is_founder.then(|| founders(weather));
         let base = Base {
             membership: founders.unwrap_or_default(),
             ..Base::default()
         };
         Self {
             id: ReplicaId(id),
+            is_witness: weather.witnesses.contains(&id),
             boot: 0,
             disk: Disk::new(base),
             running: None,
@@ -174,6 +179,7 @@ impl Node {
             id: self.id,
             incarnation: 1_000 + self.id.0,
             boot: self.boot,
+            witness: self.is_witness,
             seed: random.next(),
             ..config()
         });
@@ -188,7 +194,8 @@ impl Node {
         let membership = snapshot.map_or(&restored.base, |snapshot| &snapshot.base);
         let membership = membership.membership.clone();
         let (index, base) = (machine.position.index, restored.base.position.index);
-        assert!(index >= base, "no snapshot for what the log lacks");
+        let has_state = index >= base || self.is_witness;
+        assert!(has_state, "no snapshot for what the log lacks");
         let mut raft = Raft::new(config, restored, self.time(now)).expect("sound timing");
         if index > base {
             effects.reached.push(Situation::SnapshotAheadOfLog);
@@ -421,6 +428,7 @@ impl Node {
             Due::Fetched(fetch) => {
                 let entries = self.read(&fetch);
                 effects.reached.push(match entries.is_empty() {
+                    _ if self.is_witness => Situation::SupplyFetched,
                     true => Situation::HeadDroppedInFetch,
                     false => Situation::Fetched,
                 });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use little_raft_core::message::{AppendOutcome, Ballot, Body, VoteReply};
+use little_raft_core::message::{AppendOutcome, Ballot, Body, Supply, VoteReply};
 use little_raft_core::{Event, Message, Position, Raft, State, StepDown, Stranger};
 
 use crate::coverage::{Coverage, Situation};
@@ -48,8 +48,36 @@ impl Observer {
         if message.term < raft.term() {
             self.coverage.reach(Situation::FormerTerm);
         }
-        if let Body::Campaign = message.body {
-            self.coverage.reach(Situation::Handover);
+        let is_witness = raft.config().witness;
+        match &message.body {
+            Body::Campaign => self.coverage.reach(Situation::Handover),
+            Body::Append(append) if is_witness && append.settled > raft.base().index => {
+                self.coverage.reach(Situation::Settled);
+            }
+            Body::Snapshot(piece) if is_witness && piece.base.position.index > raft.committed() => {
+                self.coverage.reach(Situation::BaseToldWitness);
+            }
+            Body::Supply(supply) => self.supplied(raft, supply),
+            _ => {}
+        }
+    }
+
+    fn supplied(&mut self, raft: &Raft, supply: &Supply) {
+        let is_there = |it: &Position| raft.term_at(it.index) == Some(it.term);
+        let waits = matches!(raft.state(), State::Follower | State::PreCandidate);
+        if raft.leader().is_some()
+            || !waits
+            || raft.last() >= supply.last
+            || !is_there(&supply.prev)
+        {
+            return;
+        }
+        let mut places = supply.entries.iter().map(|entry| entry.position);
+        if let Some(parting) = places.find(|place| !is_there(place)) {
+            self.coverage.reach(Situation::Supplied);
+            if parting.index <= raft.last().index {
+                self.coverage.reach(Situation::SuppliedTail);
+            }
         }
     }
 

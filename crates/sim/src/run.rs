@@ -160,11 +160,33 @@ fn half_mend(world: &mut World) -> Result<(), Violation> {
         world.broken.insert(one);
         // Whichever membership is in force, a majority of each half must be well.
         let is_well = |id: ReplicaId| !world.broken.contains(&id.0);
-        if !memberships.iter().all(|it| has_quorum(it, is_well)) {
+        if !memberships.iter().all(|it| has_quorum(it, is_well)) || !can_go_on(world) {
             world.broken.remove(&one);
         }
     }
     world.calm()
+}
+
+/// Whether one that is well, and could lead, has all that is committed, or is supplied with it by a witness that is well.
+fn can_go_on(world: &World) -> bool {
+    let committed = &world.checks.committed;
+    let last = committed.at(committed.last()).unwrap_or_default();
+    let members = world.checks.changes.newest();
+    let well = || {
+        world
+            .nodes
+            .iter()
+            .filter(|node| !world.broken.contains(&node.id.0))
+    };
+    let mut could_lead = well().filter(|node| members.may_lead(node.id));
+    could_lead.any(|node| {
+        let log = &node.disk.durable;
+        let supplies = |it: &Node| {
+            let theirs = &it.disk.durable;
+            it.is_witness && theirs.holds(last) && log.holds(theirs.base.position)
+        };
+        log.holds(last) || well().any(supplies)
+    })
 }
 
 /// Those that may be in force: what is committed, and what stands after it in some log.
@@ -218,7 +240,8 @@ fn commits_go_on(world: &mut World, when: &str) -> Result<(), Violation> {
             (until, caught_up) = (world.now + bound, shortest);
         }
     }
-    ensure(false, "liveness", || {
+    // Meanwhile the broken may have committed on their own what the well can't learn.
+    ensure(!can_go_on(world), "liveness", || {
         format!("nothing was committed within the bound when {when}")
     })
 }
@@ -252,7 +275,7 @@ fn all_agree(world: &mut World) -> Result<(), Violation> {
 fn are_equal(world: &World) -> bool {
     let members = world.membership();
     let nodes = world.nodes.iter();
-    let belong = nodes.filter(|node| members.member(node.id).is_some());
+    let belong = nodes.filter(|node| members.member(node.id).is_some() && !node.is_witness);
     let mut machines = belong.map(|node| node.machine());
     let first = machines.next().flatten();
     let last = first.map_or(0, |machine| machine.position.index);

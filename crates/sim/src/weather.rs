@@ -19,6 +19,8 @@ pub(crate) struct Weather {
     pub(crate) replicas: u64,
     /// So many more may be added to it.
     pub(crate) spares: u64,
+    /// Which of all these are witnesses.
+    pub(crate) witnesses: Vec<u64>,
     pub(crate) timing: Timing,
     /// Whether reads are served by promises, and how far clocks are trusted for that.
     leases: Option<Leases>,
@@ -104,6 +106,7 @@ impl Weather {
         Self {
             replicas: random.pick(&allowed),
             spares: random.pick(&[0, 0, 1, 2, 3]),
+            witnesses: Vec::new(),
             timing: draw_timing(random),
             leases: random.chance(300).then(|| draw_leases(drift)),
             drift,
@@ -145,6 +148,18 @@ impl Weather {
             cache_bytes_max: size(random, &[0, 300, 3_000]),
             apply_bytes_max: size(random, &[1, 200]),
         }
+    }
+
+    /// In some runs up to half of the founders are witnesses, and any of the spares may be.
+    pub(crate) fn draw_witnesses(&mut self, random: &mut Random) {
+        if self.replicas < 2 || !random.chance(250) {
+            return;
+        }
+        let (begin, most) = (random.below(self.replicas), self.replicas / 2);
+        let count = random.between(1, most);
+        let founders = (begin..begin + count).map(|at| at % self.replicas + 1);
+        let spares = (self.replicas + 1..=self.nodes()).filter(|_| random.chance(300));
+        self.witnesses = founders.chain(spares).collect();
     }
 
     pub(crate) fn limit(&self, config: Config) -> Config {

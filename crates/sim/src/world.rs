@@ -4,8 +4,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use little_raft_core::message::Class;
-use little_raft_core::{Codec, Event, Input, Membership, Message, Proposal, ReplicaId, State};
+use little_raft_core::message::{Body, Class};
+use little_raft_core::{
+    Codec, Event, Input, Membership, Message, Proposal, Raft, ReplicaId, State,
+};
 
 use crate::checks::{Checks, Operation, Violation, ensure};
 use crate::coverage::Situation;
@@ -116,9 +118,12 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64, options: &Options, journal: Journal) -> Self {
         let mut random = Random::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51ed);
-        let weather = Weather::draw(&mut random, options);
+        let mut weather = Weather::draw(&mut random, options);
+        // By a chance of their own, so that all other runs are as they would be without witnesses.
+        weather.draw_witnesses(&mut Random::new(hash(seed, b"witnesses")));
         let mut drift = || random.between(0, 2 * weather.drift) as i64 - weather.drift as i64;
-        let nodes = (1..=weather.nodes()).map(|id| Node::new(id, weather.replicas, drift()));
+        let founders = founders(&weather);
+        let nodes = (1..=weather.nodes()).map(|id| Node::new(id, &weather, drift()));
         let nodes = nodes.collect();
         let recorder = options.record.then(|| Recorder::new(&weather));
         let mut world = Self {
@@ -128,7 +133,7 @@ impl World {
             journal,
             network: Network::default(),
             nodes,
-            checks: Checks::new(founders(weather.replicas)),
+            checks: Checks::new(founders),
             is_rough: true,
             is_idle: false,
             broken: BTreeSet::new(),
@@ -247,10 +252,21 @@ impl World {
         self.journal
             .detail(self.now, format_args!("{:?}", message.body));
         self.checks.leading.heard(self.now, &message);
+        let committed = &self.checks.committed;
+        self.checks
+            .settled
+            .heard(&self.nodes, &message, committed)?;
         if let Some(raft) = self.nodes[at].raft() {
             self.checks.observer.arrives(raft, &message);
         }
-        self.input(at, Input::Message(message))
+        let is_supply = matches!(message.body, Body::Supply(_));
+        let before = self.nodes[at].raft().map(|raft| raft.term().max(term));
+        self.input(at, Input::Message(message))?;
+        if is_supply && self.nodes[at].raft().map(Raft::term) > before {
+            let coverage = &mut self.checks.observer.coverage;
+            coverage.reach(Situation::SuppliedAnew);
+        }
+        Ok(())
     }
 
     /// Gives the core an input; its outputs are drained now, or after more inputs.

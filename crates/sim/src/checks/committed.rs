@@ -21,13 +21,18 @@ impl Committed {
         self.entries.len() as u64
     }
 
-    /// Whether this is known to be committed; what is before the first entry always is.
-    pub(crate) fn has(&self, position: Position) -> bool {
-        let Some(at) = position.index.checked_sub(1) else {
-            return true;
+    /// What is committed at `index`, if anything is.
+    pub(crate) fn at(&self, index: u64) -> Option<Position> {
+        let Some(at) = index.checked_sub(1) else {
+            return Some(Position::default());
         };
         let known = self.entries.get(at as usize);
-        known.is_some_and(|(term, _)| *term == position.term)
+        known.map(|(term, _)| Position::new(index, *term))
+    }
+
+    /// Whether this is known to be committed; what is before the first entry always is.
+    pub(crate) fn has(&self, position: Position) -> bool {
+        self.at(position.index) == Some(position)
     }
 
     /// Whether an entry before this one, of its term, is committed.

@@ -34,6 +34,9 @@ impl Election {
             || format!("{us:?} and {known:?} (id, boot) both lead term {term}"),
         )?;
         if known.is_none() {
+            ensure(!node.is_witness, "witnesses never lead", || {
+                format!("{us:?} (id, boot) leads term {term}")
+            })?;
             self.is_elected(node, raft)?;
         }
         Ok(known.is_none())
