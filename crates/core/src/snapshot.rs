@@ -125,7 +125,10 @@ impl Own {
         } = &piece.base;
         let is_plausible = position.index < PLAUSIBLE_MAX && membership.is_plausible();
         if position.index <= self.hard.committed {
-            self.piece_done(from, piece.transfer, SnapshotOutcome::Installed);
+            // Rule 1: what is not durable yet is acknowledged by its flush.
+            if position.index <= self.log.durable() {
+                self.piece_done(from, piece.transfer, SnapshotOutcome::Installed);
+            }
         } else if is_plausible && position.term <= self.hard.term {
             match self.config.witness || piece.is_bare() {
                 true => self.base_arrived(from, piece),
