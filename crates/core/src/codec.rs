@@ -269,7 +269,7 @@ codec_enum! {
     ChangeError as "change error" {
         UnderWay = 0, Unknown(id) = 1, Known(id) = 2, AddressInUse { address, by } = 3, NoVoters = 4,
         Lags(id, entries) = 5, Timing(timing) = 6, Unreadable = 7,
-        NoQuorum = 8, Witness(id) = 9,
+        NoQuorum = 8, Witness(id) = 9, NobodyToLead = 10,
     }
 }
 

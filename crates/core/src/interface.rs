@@ -212,6 +212,8 @@ pub enum ChangeError {
     NoVoters,
     /// Of those who would vote no majority is in contact: nothing could be committed.
     NoQuorum,
+    /// Witnesses would vote, and of those who could lead none has caught up.
+    NobodyToLead,
     /// It has not caught up, and could not vote on anything; it lacks so many entries.
     Lags(ReplicaId, u64),
     /// These timeouts can't work together.

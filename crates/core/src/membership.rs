@@ -289,6 +289,9 @@ impl Leading {
         if next.is_joint() && !next.left_joint().has_quorum(is_there) {
             return Err(ChangeError::NoQuorum);
         }
+        if next.is_joint() && !self.keeps_a_successor(own, &next.left_joint()) {
+            return Err(ChangeError::NobodyToLead);
+        }
         Ok(self.enter_membership(own, &next))
     }
 

@@ -49,6 +49,18 @@ impl Membership {
 }
 
 impl Leading {
+    /// Whether, where witnesses vote, somebody who could lead has caught up: they may have dropped what it lacks.
+    pub(crate) fn keeps_a_successor(&self, own: &Own, next: &Membership) -> bool {
+        let has_caught_up = |id: ReplicaId| {
+            let peer = self.progress.get(&id);
+            id == own.config.id || peer.is_some_and(|it| it.is_caught_up(own, self.last_at_beat))
+        };
+        next.voters().all(|id| next.may_lead(id))
+            || next
+                .voters()
+                .any(|id| next.may_lead(id) && has_caught_up(id))
+    }
+
     /// Every heartbeat, witnesses are given a new bound up to which they need not keep what they have.
     pub(crate) fn tend_witnesses(&mut self, own: &Own) {
         let members = own.members.newest();
@@ -94,11 +106,14 @@ impl Own {
         self.applied = self.hard.committed.min(self.log.durable());
     }
 
-    /// Drops what full replicas have: the log begins after that.
+    /// Drops what full replicas have: the log begins after that. Not where somebody who has joined, and has the log from
+    /// its first entry, has not come to who belonged to the group then.
     pub(crate) fn settle(&mut self, settled: u64) {
         if self.config.witness && settled > self.log.base().index {
             self.apply_nothing();
-            self.compact(settled);
+            if !self.members.at(settled).members.is_empty() {
+                self.compact(settled);
+            }
         }
     }
 
@@ -200,16 +215,16 @@ impl Raft {
             return;
         }
         let mut places = entries.iter().map(|entry| entry.position);
-        if let Some(parting) = places.find(|place| !self.own.log.contains(*place)) {
-            if parting.index <= self.own.hard.committed {
-                return;
-            }
-            if parting.index <= self.own.following.verified {
-                self.follow(self.own.hard.term + 1, None);
-            }
-            self.own.take_entries(prev.index, entries);
-            self.own.put_off_election();
+        // What brings nothing new was repeated on its way, and is not answered: or each would ask for the next again.
+        let parting = places.find(|place| !self.own.log.contains(*place));
+        let Some(parting) = parting.filter(|it| it.index > self.own.hard.committed) else {
+            return;
+        };
+        if parting.index <= self.own.following.verified {
+            self.follow(self.own.hard.term + 1, None);
         }
+        self.own.take_entries(prev.index, entries);
+        self.own.put_off_election();
         match end < last {
             true => self.own.ask_for_supply(from, end),
             false => self.election_due(),

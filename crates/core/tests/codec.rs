@@ -131,7 +131,7 @@ impl Any {
     }
 
     fn refusal(&mut self) -> Refusal {
-        let error = match self.below(10) {
+        let error = match self.below(11) {
             0 => ChangeError::UnderWay,
             1 => ChangeError::Unknown(self.id()),
             2 => ChangeError::Known(self.id()),
@@ -144,6 +144,7 @@ impl Any {
             6 => ChangeError::Timing(self.timing()),
             7 => ChangeError::NoQuorum,
             8 => ChangeError::Witness(self.id()),
+            9 => ChangeError::NobodyToLead,
             _ => ChangeError::Unreadable,
         };
         match self.below(8) {

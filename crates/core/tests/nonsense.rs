@@ -113,6 +113,15 @@ impl One {
         one
     }
 
+    /// Has heard of 2 no more for long.
+    fn waiting() -> Self {
+        let mut one = Self::following();
+        one.now = one.raft.deadline();
+        one.step(Input::Wake);
+        assert_eq!(one.raft.leader(), None);
+        one
+    }
+
     /// Leads, with 2's votes.
     fn leading() -> Self {
         let mut one = Self::new();
@@ -162,7 +171,7 @@ fn append(prev: Position, entries: Vec<Entry>) -> Body {
 }
 
 #[test]
-fn an_append_that_no_leader_would_send_is_not_taken() {
+fn an_append_or_a_supply_that_nobody_would_send_is_not_taken() {
     let at = Position::new;
     let cases = [
         ("a gap behind prev", at(3, 5), vec![entry(5, 5)]),
@@ -180,7 +189,7 @@ fn an_append_that_no_leader_would_send_is_not_taken() {
     for (what, prev, entries) in cases {
         let mut one = One::following();
         one.sent.clear();
-        one.hear(2, 5, append(prev, entries));
+        one.hear(2, 5, append(prev, entries.clone()));
         assert_eq!(one.raft.last(), at(3, 5), "{what}");
         let acknowledged = one.sent.iter().any(|message| {
             let Body::AppendReply(reply) = &message.body else {
@@ -189,6 +198,16 @@ fn an_append_that_no_leader_would_send_is_not_taken() {
             matches!(reply.outcome, AppendOutcome::Matched(index) if index > 3)
         });
         assert!(!acknowledged, "{what}");
+        one.raft.check_invariants();
+        let mut one = One::waiting();
+        let (last, entries) = (at(9, 5), entries.into());
+        let supply = Body::Supply(Supply {
+            last,
+            prev,
+            entries,
+        });
+        one.hear(3, 5, supply);
+        assert_eq!(one.raft.last(), at(3, 5), "{what}, as a supply");
         one.raft.check_invariants();
     }
 }

@@ -227,6 +227,10 @@ fn describe(error: &ChangeError) -> String {
             "most of those who would vote are out of contact; bring them back, or remove them first"
                 .into()
         }
+        ChangeError::NobodyToLead => {
+            "of those who would vote, all but witnesses lag; wait until a full replica has caught up"
+                .into()
+        }
         ChangeError::NoVoters => {
             "nobody would be left to vote and lead; keep a voter that is no witness, or add one first"
                 .into()

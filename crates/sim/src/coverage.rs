@@ -58,7 +58,6 @@ situations! {
     BaseToldWitness "witness told where to begin"
     Supplied "witness supplies what a candidate lacks"
     SuppliedTail "witness supplies in place of a tail"
-    SuppliedAnew "what was acknowledged is given up for a witness's supply"
     SupplyFetched "entries fetched for a witness's supply"
 }
 

@@ -4,10 +4,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use little_raft_core::message::{Body, Class};
-use little_raft_core::{
-    Codec, Event, Input, Membership, Message, Proposal, Raft, ReplicaId, State,
-};
+use little_raft_core::message::Class;
+use little_raft_core::{Codec, Event, Input, Membership, Message, Proposal, ReplicaId, State};
 
 use crate::checks::{Checks, Operation, Violation, ensure};
 use crate::coverage::Situation;
@@ -259,14 +257,7 @@ impl World {
         if let Some(raft) = self.nodes[at].raft() {
             self.checks.observer.arrives(raft, &message);
         }
-        let is_supply = matches!(message.body, Body::Supply(_));
-        let before = self.nodes[at].raft().map(|raft| raft.term().max(term));
-        self.input(at, Input::Message(message))?;
-        if is_supply && self.nodes[at].raft().map(Raft::term) > before {
-            let coverage = &mut self.checks.observer.coverage;
-            coverage.reach(Situation::SuppliedAnew);
-        }
-        Ok(())
+        self.input(at, Input::Message(message))
     }
 
     /// Gives the core an input; its outputs are drained now, or after more inputs.
