@@ -22,7 +22,7 @@ fn both_readmes_show_the_counter_exactly() {
 
 #[test]
 fn all_code_in_the_readmes_is_of_an_example() {
-    let examples = ["counter", "own_cluster", "members"];
+    let examples = ["counter", "own_cluster", "members", "witness"];
     let examples = examples.map(|name| read(&format!("examples/{name}.rs")));
     for readme in ["README.md", "README.zh-CN.md"] {
         let shown = read(readme);
