@@ -13,7 +13,7 @@ impl Membership {
     ///
     /// A learner's value is never asked for. Without voters nothing is reached: zero.
     pub fn reached(&self, value: impl Fn(ReplicaId) -> u64) -> u64 {
-        let majority = |count| planted!(P25, count.div_ceil(2), count / 2 + 1);
+        let majority = |count: usize| planted!(P25, count.div_ceil(2), count / 2 + 1);
         self.reached_by(majority, |_| true, value)
     }
 

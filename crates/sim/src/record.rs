@@ -53,6 +53,8 @@ fn kind(body: &Body) -> u8 {
         Body::ReadReply(_) => 14,
         Body::Campaign => 15,
         Body::Removed(_) => 16,
+        Body::Heartbeat(_) => 17,
+        Body::Supply(_) => 18,
     }
 }
 
@@ -69,8 +71,8 @@ pub enum Happened {
     Crashed(u64),
     /// It started again.
     Restarted(u64),
-    /// Who was no founder started for the first time.
-    Joined(u64),
+    /// Who was no founder started for the first time; whether as a witness.
+    Joined(u64, bool),
     /// A message arrived, and if so said, a copy of it goes on travelling.
     Arrived(Link, Name, bool),
     /// What its next input makes it want waits for more of them.
@@ -96,6 +98,7 @@ pub struct Record {
 pub(crate) struct Recorder {
     record: Record,
     replicas: u64,
+    witnesses: Vec<u64>,
     names: Names,
     /// By link and content: messages under way, and how many copies of each.
     under_way: BTreeMap<(Link, u64), Vec<(Name, usize)>>,
@@ -110,7 +113,12 @@ pub(crate) struct Recorder {
 impl Recorder {
     pub(crate) fn new(weather: &Weather) -> Self {
         let ids: Vec<String> = (1..=weather.replicas).map(|id| id.to_string()).collect();
-        let group = format!("group {} unbound=yes{}", ids.join(" "), weather.limits());
+        let mut group = format!("group {} unbound=yes{}", ids.join(" "), weather.limits());
+        let witnesses = weather.witnesses.iter().map(u64::to_string);
+        let witnesses: Vec<String> = witnesses.collect();
+        if !witnesses.is_empty() {
+            group += &format!(" witnesses={}", witnesses.join(","));
+        }
         Self {
             record: Record {
                 group,
@@ -118,6 +126,7 @@ impl Recorder {
                 happened: Vec::new(),
             },
             replicas: weather.replicas,
+            witnesses: weather.witnesses.clone(),
             ..Self::default()
         }
     }
@@ -187,7 +196,7 @@ impl Recorder {
     pub(crate) fn started(&mut self, now: u64, id: u64, boot: u64) {
         match boot {
             1 if id <= self.replicas => {}
-            1 => self.note(now, id, Happened::Joined(id)),
+            1 => self.note(now, id, Happened::Joined(id, self.witnesses.contains(&id))),
             _ => self.note(now, id, Happened::Restarted(id)),
         }
     }
@@ -230,9 +239,12 @@ fn said_timing(timing: &Timing) -> String {
 
 fn said_change(change: &Change) -> String {
     match change {
-        Change::Add { id, role, .. } => match role {
-            Role::Voter => format!("add:{id}"),
-            Role::Learner => format!("spare:{id}"),
+        Change::Add {
+            id, role, witness, ..
+        } => match (role, witness) {
+            (Role::Voter, true) => format!("witness:{id}"),
+            (Role::Voter, false) => format!("add:{id}"),
+            (Role::Learner, _) => format!("spare:{id}"),
         },
         Change::Remove(id) => format!("remove:{id}"),
         Change::SetRole(id, Role::Voter) => format!("voter:{id}"),

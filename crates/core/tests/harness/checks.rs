@@ -62,6 +62,7 @@ impl World {
                 AppendOutcome::Matched(index) => {
                     disk.hard_state.term >= message.term && disk.last().index >= index
                 }
+                AppendOutcome::Heard => disk.hard_state.term >= message.term,
                 AppendOutcome::Rejected { .. } => true,
             },
             _ => true,

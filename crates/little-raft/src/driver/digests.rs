@@ -88,8 +88,7 @@ impl Digests {
             return false;
         };
         self.said.insert(by, theirs.digest);
-        let is_majority =
-            |digest| voters.reached(|id| u64::from(self.said.get(&id) == Some(&digest))) == 1;
+        let is_majority = |digest| voters.has_quorum(|id| self.said.get(&id) == Some(&digest));
         if is_majority(ours.digest) {
             self.alike.store(ours.index, Ordering::Release);
         }

@@ -82,9 +82,10 @@ impl Player {
                 let is_down = self.world.machines.contains_key(id) && self.up.insert(*id);
                 is_down.then(|| format!("restart {id}"))
             }
-            Happened::Joined(id) => {
+            Happened::Joined(id, is_witness) => {
                 let is_new = !self.world.machines.contains_key(id) && self.up.insert(*id);
-                is_new.then(|| format!("join {id}"))
+                let as_what = if *is_witness { " witness=yes" } else { "" };
+                is_new.then(|| format!("join {id}{as_what}"))
             }
             Happened::Arrived(link, name, is_kept) => {
                 let place = place(self.waiting.get(link)?, name)?;
