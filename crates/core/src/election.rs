@@ -180,13 +180,13 @@ impl Own {
             && !self.disk.busy_since.is_some_and(hangs)
     }
 
-    /// Whether it votes and may lead, or does until a membership is committed without it: nobody else may have that entry, and who
+    /// Whether it votes, or will until a membership is committed without it: nobody else may have that entry, and who
     /// lacks it can't lead (thesis, section 4.2.2).
     fn is_needed(&self) -> bool {
         let committed = self.members.at(self.hard.committed);
         [self.members.newest(), committed]
             .iter()
-            .any(|members| members.may_lead(self.config.id))
+            .any(|members| members.is_voter(self.config.id))
     }
 
     fn is_removed(&self) -> bool {

@@ -392,6 +392,8 @@ pub enum Event {
     SteppedDown(StepDown),
     /// We are no longer a member: nobody will answer us again.
     Removed,
+    /// The membership has us for a witness and we were started as none, or the other way round: we must not go on.
+    Misfit,
     /// A message was not listened to, and why.
     Ignored {
         /// Who it came from.

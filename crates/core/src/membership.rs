@@ -424,6 +424,7 @@ impl Own {
     /// it is another than before. What a replica alone is told later goes before that.
     pub(crate) fn meet(&mut self, membership: &Membership) {
         self.mail.know(membership);
+        self.see_misfit(membership);
         let is_news = membership.timing != self.members.newest().timing;
         // Nonsense is never appended by a correct leader; it may still be heard.
         let usable = |timing: &Timing| is_news && timing.check().is_ok();

@@ -25,7 +25,7 @@ use crate::message::{Ballot, Body, Snapshot, SnapshotOutcome, Supply, Vote};
 use crate::progress::{Mode, Progress};
 use crate::raft::{Own, Part, Raft};
 use crate::replication::Leading;
-use crate::{Base, ChangeError, Entry, Fetch, Member, Membership, Position, ReplicaId};
+use crate::{Base, ChangeError, Entry, Event, Fetch, Member, Membership, Position, ReplicaId};
 
 impl Membership {
     /// Whether `id` can lead: it votes, in either half, and is no witness.
@@ -104,6 +104,14 @@ impl Own {
     /// Without a state machine nothing is applied, and nothing waits for it.
     pub(crate) fn apply_nothing(&mut self) {
         self.applied = self.hard.committed.min(self.log.durable());
+    }
+
+    /// Who was started as something else than its group has it for would be counted on for what it does not do.
+    pub(crate) fn see_misfit(&mut self, membership: &Membership) {
+        let is_other = |it: &Member| it.witness != self.config.witness;
+        if membership.member(self.config.id).is_some_and(is_other) {
+            self.out.events.push(Event::Misfit);
+        }
     }
 
     /// Drops what full replicas have: the log begins after that. Not where somebody who has joined, and has the log from

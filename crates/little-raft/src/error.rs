@@ -435,6 +435,12 @@ pub enum StopReason {
         "it was removed from its group: its data is of no more use, and it must not be started again"
     )]
     Removed,
+    /// It has joined a group that has it for a witness, and was started with a state machine, or the other way round.
+    #[error(
+        "its group has it for a witness and it was started with a state machine, or the other way round: \
+         empty its data directory and start it as its group has it"
+    )]
+    Misfit,
     /// Its log or a snapshot could not be written or read.
     #[error("its storage failed: {0}")]
     Storage(Arc<str>),

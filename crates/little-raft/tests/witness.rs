@@ -10,8 +10,8 @@ use common::{Bound, Dir, Group, Journal, members, outcome, timing, until};
 use little_raft::{
     Builder, ChangeError, Founding, LogReader, MemberChange, MembersError, MemoryCluster,
     MemoryStorage, Opened, ProposeError, ReadError, RecoverError, Recovery, Replica, ReplicaId,
-    SnapshotFiles, Space, StartError, State, StateMachine, Storage, StorageError, TransferError,
-    WalStorage, Witness, Write, recover_group,
+    SnapshotFiles, Space, StartError, State, StateMachine, StopReason, Storage, StorageError,
+    TransferError, WalStorage, Witness, Write, recover_group,
 };
 
 const WITNESS: u64 = 3;
@@ -188,14 +188,18 @@ fn a_witness_supplies_what_only_it_has_left() {
     assert_eq!(there.len(), 6, "{there:?}");
 }
 
+fn joiner<M: StateMachine>(id: u64, group: &Group, machine: M) -> Replica<M> {
+    let joiner = Replica::builder(id).join((1..=4).map(|id| (id, "")));
+    let joiner = joiner.cluster_id(group.at(1).cluster_id()).timing(timing());
+    let joiner = joiner.storage(MemoryStorage::new());
+    let joined = joiner.cluster(group.hub.link(id)).start(machine);
+    joined.expect("it starts")
+}
+
 #[test]
 fn a_witness_joins_and_leaves() {
     let group = Group::new(2);
-    let joiner = Replica::builder(WITNESS).join((1..=3).map(|id| (id, "")));
-    let joiner = joiner.cluster_id(group.at(1).cluster_id()).timing(timing());
-    let joiner = joiner.storage(MemoryStorage::new());
-    let witness = joiner.cluster(group.hub.link(WITNESS)).start(Witness);
-    let witness = witness.expect("it starts");
+    let witness = joiner(WITNESS, &group, Witness);
     let joins = MemberChange::new().add_witness(WITNESS, "x");
     let joined = outcome(group.at(1).change_members(joins)).expect("it joins");
     assert!(joined.is_voter(ReplicaId(WITNESS)) && !joined.may_lead(ReplicaId(WITNESS)));
@@ -315,4 +319,26 @@ fn a_member_stays_what_it_was_when_it_joined() {
     let error = recover_group(dir.0.join("3"), &Recovery::accept_data_loss());
     let error = error.expect_err("it has no state");
     assert!(matches!(error, RecoverError::Witness { .. }), "{error}");
+}
+
+#[test]
+fn who_joins_as_something_else_than_it_is_stops() {
+    let group = Group::new(2);
+    let (full, witness) = (
+        joiner(3, &group, Journal::default()),
+        joiner(4, &group, Witness),
+    );
+    let changes = MemberChange::new()
+        .add_witness(3, "x")
+        .add(4, "y")
+        .once_committed();
+    outcome(group.at(1).change_members(changes)).expect("they join");
+    let ends = [
+        until("it stops", || full.stopped()),
+        until("it stops", || witness.stopped()),
+    ];
+    for reason in ends {
+        assert_eq!(reason, StopReason::Misfit);
+        assert!(reason.is_failure(), "{reason}");
+    }
 }

@@ -67,6 +67,8 @@ pub struct Effects<M: StateMachine> {
     pub changed: Vec<Ended>,
     /// The replica is no longer a member: it must stop.
     pub is_removed: bool,
+    /// To its group the replica is a witness and it was started as none, or the other way round: it must stop.
+    pub is_misfit: bool,
 }
 
 impl<M: StateMachine> Effects<M> {
@@ -107,6 +109,7 @@ impl<M: StateMachine> Effects<M> {
         }
         for event in outputs.events.drain(..) {
             self.is_removed |= event == Observed::Removed;
+            self.is_misfit |= event == Observed::Misfit;
             log_event(event);
         }
         self.begun.append(&mut outputs.send_snapshot);
@@ -134,6 +137,7 @@ impl<M: StateMachine> Default for Effects<M> {
             failed_reads: Vec::new(),
             changed: Vec::new(),
             is_removed: false,
+            is_misfit: false,
         }
     }
 }

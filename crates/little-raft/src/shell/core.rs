@@ -155,9 +155,10 @@ impl<M: StateMachine> Core<M> {
         if effects.is_about_waits() {
             effects.end_waits();
         }
-        match effects.is_removed {
-            true => Err(StopReason::Removed),
-            false => Ok(()),
+        match (effects.is_misfit, effects.is_removed) {
+            (true, _) => Err(StopReason::Misfit),
+            (_, true) => Err(StopReason::Removed),
+            _ => Ok(()),
         }
     }
 
