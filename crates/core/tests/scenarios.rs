@@ -1,8 +1,9 @@
 //! Plays every script in `scenarios/` against a few replicas and compares what they do, line by line.
 //!
 //! A script is a list of steps: commands, a line `----`, and all that the replicas then decide. The commands are
-//! described in `harness/command.rs`. `UPDATE_SCENARIOS=1 cargo test -p little-raft-core --test scenarios` writes
-//! what happens into the scripts; `SCENARIO=name` plays only those whose name contains it.
+//! described in `harness/command.rs`, and what must hold in every script in `harness/checks.rs`.
+//! `UPDATE_SCENARIOS=1 cargo test -p little-raft-core --test scenarios` writes what happens into the scripts;
+//! `SCENARIO=name` plays only those whose name contains it.
 
 mod harness;
 

@@ -114,6 +114,7 @@ impl Setting {
         let larger = match self {
             Self::Elections => vec![NONE.timeouts(2).stragglers(1), NONE.timeouts(2).crashes(1)],
             Self::Replication => vec![
+                NONE.proposals(2).heartbeats(1).stragglers(1),
                 NONE.proposals(2).timeouts(1),
                 NONE.proposals(1).timeouts(1).stragglers(1),
                 NONE.proposals(1).timeouts(1).crashes(1),

@@ -175,16 +175,12 @@ fn logs_match(one: &Disk, other: &Disk) -> Result<(), Broken> {
 fn is_durable<'a>(
     position: Position,
     raft: &Raft,
-    mut all: impl Iterator<Item = &'a Replica> + Clone,
+    all: impl Iterator<Item = &'a Replica>,
 ) -> Result<(), Broken> {
-    let members = raft.membership();
-    let holders: Vec<ReplicaId> = all
-        .by_ref()
-        .filter(|it| it.durable.holds(position))
-        .map(Replica::id)
-        .collect();
-    let held = has_quorum(members, |id| holders.contains(&id));
-    ensure(held, Broken::Durability)
+    let holders = all.filter(|it| it.durable.holds(position));
+    let holders: Vec<ReplicaId> = holders.map(Replica::id).collect();
+    let is_held = has_quorum(raft.membership(), |id| holders.contains(&id));
+    ensure(is_held, Broken::Durability)
 }
 
 /// Whether a majority, as this disk counts it, would grant its replica their votes by the disks as they are.

@@ -69,7 +69,6 @@ impl Arguments {
 
     pub(crate) fn batch(&self) -> Batch {
         let jobs = self.jobs();
-        #[cfg_attr(not(feature = "plants"), expect(clippy::needless_update))]
         let options = Options {
             replicas: self.replicas,
             faults: self.faults,

@@ -37,6 +37,7 @@ pub(crate) fn report(report: &Report, arguments: &Arguments) {
     if let Some(violation) = &report.violation {
         let (seed, command) = (report.seed, arguments.command_of(report.seed));
         eprintln!("seed {seed} failed: {violation}\nrepeat with: {command} --trace");
+        eprintln!("or, as a short script, with --features shrink, and --shrink instead of --trace");
     }
 }
 
