@@ -52,6 +52,7 @@ impl Letter {
 fn moment(body: &mut Body) -> Option<&mut u64> {
     match body {
         Body::Append(append) => Some(&mut append.stamp.sent),
+        Body::Heartbeat(heartbeat) => Some(&mut heartbeat.stamp.sent),
         Body::AppendReply(reply) => Some(&mut reply.stamp.sent),
         _ => None,
     }
