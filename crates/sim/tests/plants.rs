@@ -1,7 +1,7 @@
 //! A planted bug is found, and only where it is planted.
 #![cfg(feature = "plants")]
 
-use little_raft_sim::{Options, Plant, run};
+use little_raft_sim::{Chance, Histogram, Options, Plant, run, simulate};
 
 #[test]
 fn a_planted_bug_is_found() {
@@ -13,6 +13,18 @@ fn a_planted_bug_is_found() {
     let found = (1..=10).find_map(|seed| run(seed, &planted).violation);
     assert_eq!(found.map(|it| it.invariant), Some("durability"));
     assert_eq!(run(1, &Options::default()).violation, None);
+}
+
+/// One of the driver's, which the core alone can't have.
+#[test]
+fn whole_replicas_find_a_planted_bug() {
+    let bytes = |chance: &mut Chance<'_>| vec![chance.below(200) as u8];
+    Plant::plant(Some(Plant::P44));
+    let found = simulate(Histogram::default, bytes, 1..=10);
+    Plant::plant(None);
+    let invariant = found.map_err(|failed| failed.invariant).unwrap_err();
+    assert_eq!(invariant, "snapshots are whole");
+    simulate(Histogram::default, bytes, 1..=3).expect("nothing is planted");
 }
 
 #[test]
