@@ -11,7 +11,7 @@ use little_raft_wal::{Disk, DiskFile, DiskLock};
 
 use crate::random::{Random, mix};
 
-const SECTOR_BYTES: usize = 512;
+pub(super) const SECTOR_BYTES: usize = 512;
 
 /// What happens to an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,9 +6,10 @@ use std::fmt::Debug;
 use little_raft::{ReplicaId, Role, StateMachine};
 use little_raft_core::Change;
 
-use super::disk::SimDisk;
+use super::disk::{SECTOR_BYTES, SimDisk};
 use super::promised::Promised;
 use super::world::{Due, World, address};
+use crate::random::Random;
 use crate::weather::{MILLI, SECOND};
 
 /// A group of fewer voters does not survive the loss of one.
@@ -90,14 +91,8 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
         }
         let paths = seat.disk.paths();
         let path = self.random.pick(&paths);
-        let place = self.random.next();
-        let hit = seat.disk.change(&path, |bytes| {
-            let count = (8 * bytes.len() as u64).max(1);
-            let bit = place % count;
-            let byte = bytes.get_mut(bit as usize / 8)?;
-            *byte ^= 1 << (bit % 8);
-            Some(bit / 8)
-        });
+        let random = &mut self.random;
+        let hit = seat.disk.change(&path, |bytes| flip(bytes, random));
         if let Some(at) = hit {
             self.reach("a bit rotted");
             self.say(format!("byte {at} of {} rots", path.display()));
@@ -167,4 +162,18 @@ pub(super) fn joining(id: u64) -> Change {
         priority: 0,
         witness: false,
     }
+}
+
+/// Flips a bit where something was written, if there is such a place, and says in which byte.
+fn flip(bytes: &mut [u8], random: &mut Random) -> Option<usize> {
+    let used = (0..bytes.len()).step_by(SECTOR_BYTES).filter(|begin| {
+        let end = (begin + SECTOR_BYTES).min(bytes.len());
+        bytes[*begin..end].iter().any(|byte| *byte != 0)
+    });
+    let used: Vec<usize> = used.collect();
+    let begin = (!used.is_empty()).then(|| random.pick(&used))?;
+    let length = SECTOR_BYTES.min(bytes.len() - begin);
+    let at = begin + random.below(length as u64) as usize;
+    bytes[at] ^= 1 << random.below(8);
+    Some(at)
 }
