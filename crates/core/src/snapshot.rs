@@ -173,7 +173,7 @@ impl Own {
     pub(crate) fn compact(&mut self, index: u64) {
         let term = self.log.term_at(index).filter(|_| index <= self.applied);
         let membership = self.members.at(index).clone();
-        // Who came later was never told who founded the group: its log can't begin before it knows.
+        // Who came later was never told who founded the group: its log can't begin before it has come to a membership.
         let is_known = !membership.members.is_empty();
         if let Some(term) = term.filter(|_| is_known && index > self.log.base().index) {
             self.rebase(Base {

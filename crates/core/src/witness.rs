@@ -114,14 +114,11 @@ impl Own {
         }
     }
 
-    /// Drops what full replicas have: the log begins after that. Not where somebody who has joined, and has the log from
-    /// its first entry, has not come to who belonged to the group then.
+    /// Drops what full replicas have: the log begins after that.
     pub(crate) fn settle(&mut self, settled: u64) {
         if self.config.witness && settled > self.log.base().index {
             self.apply_nothing();
-            if !self.members.at(settled).members.is_empty() {
-                self.compact(settled);
-            }
+            self.compact(settled);
         }
     }
 
