@@ -246,8 +246,11 @@ fn commits_go_on(world: &mut World, when: &str) -> Result<(), Violation> {
     })
 }
 
+/// Of those who are members and well.
 fn shortest_log(world: &World) -> u64 {
-    let well = |node: &&Node| !world.broken.contains(&node.id.0);
+    let memberships = memberships(world);
+    let belongs = |id: ReplicaId| memberships.iter().any(|it| it.member(id).is_some());
+    let well = |node: &&Node| !world.broken.contains(&node.id.0) && belongs(node.id);
     let lasts = world
         .nodes
         .iter()
