@@ -256,12 +256,13 @@ pub struct Outputs {
     pub reads: Vec<(u64, Result<u64, Refusal>)>,
     /// Entries to read from storage for another replica that lags; answer each with [`Input::Fetched`].
     pub fetch: Vec<Fetch>,
-    /// Snapshots to send; answer with [`Input::SendPiece`] for offset 0, then one for each offset in `send_piece`.
+    /// Snapshots to send; answer with [`Input::SendPiece`] for offset 0 (it may be empty, to ask how far the follower is
+    /// with that content), then one for each offset in `send_piece`.
     pub send_snapshot: Vec<SendSnapshot>,
     /// The follower has stored all below `offset`: send the piece there.
     pub send_piece: Vec<SendPiece>,
-    /// Transfers that are over, done or not: what was kept for them can go.
-    pub sent: Vec<SendSnapshot>,
+    /// Transfers that are over, done or not.
+    pub sent: Vec<Sent>,
     /// Received pieces to store; answer each with [`Input::PieceStored`].
     pub pieces: Vec<ReceivedPiece>,
     /// What an observer would want to know.
@@ -318,6 +319,30 @@ pub struct SendSnapshot {
     pub to: ReplicaId,
     /// Names the transfer.
     pub transfer: u64,
+    /// The least index that is of use: the log begins there.
+    pub index_min: u64,
+}
+
+/// A transfer that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The follower.
+    pub to: ReplicaId,
+    /// The transfer.
+    pub transfer: u64,
+    /// Why.
+    pub end: TransferEnd,
+}
+
+/// Why a transfer is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TransferEnd {
+    /// It broke off. If what was sent is kept, the next transfer to this follower can go on with it.
+    BrokenOff,
+    /// The follower could not use what was sent: send it something else.
+    Refused,
+    /// The follower has it.
+    Installed,
 }
 
 /// The next piece wanted by a follower.

@@ -178,12 +178,29 @@ pub struct Snapshot {
     pub transfer: u64,
     /// What the snapshot covers.
     pub base: Base,
+    /// Which content it has: replicas need not write the same bytes for the same state.
+    pub content: Content,
     /// Where in the snapshot `data` begins, in bytes.
     pub offset: u64,
     /// The piece.
     pub data: Bytes,
     /// Whether it is the last.
     pub done: bool,
+}
+
+/// Which content a snapshot has. Pieces of two contents are never put together, though their bases are the same; pieces
+/// of one content are, whichever transfers brought them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Content {
+    /// Made while it is sent, for the transfer of this number: only its sender can go on with it.
+    Made(u64),
+    /// Kept by its sender. Whoever keeps a snapshot of the same base with the same length and checksum can go on with it.
+    Kept {
+        /// Its length in bytes.
+        length: u64,
+        /// Its checksum.
+        checksum: u32,
+    },
 }
 
 impl Snapshot {
@@ -303,7 +320,7 @@ codec_struct! {
     Append { stamp, prev, committed, settled, entries }
     Heartbeat { stamp, committed }
     AppendReply { stamp, promise, outcome }
-    Snapshot { transfer, base, offset, data, done }
+    Snapshot { transfer, base, content, offset, data, done }
     SnapshotReply { transfer, outcome }
     Forward { sequence, proposal }
     ForwardReply { sequence, outcome }
@@ -315,6 +332,7 @@ codec_struct! {
 codec_enum! {
     Ballot as "ballot" { Pre = 0, Real = 1, Transfer = 2 }
     AppendOutcome as "append outcome" { Matched(index) = 0, Rejected { prev, hint } = 1, Heard = 2 }
+    Content as "snapshot content" { Made(transfer) = 0, Kept { length, checksum } = 1 }
     SnapshotOutcome as "snapshot outcome" { Stored(offset) = 0, Installed = 1, Refused = 2 }
     Body as "message kind" {
         Vote(vote) = 1, VoteReply(reply) = 2, Append(append) = 3, AppendReply(reply) = 4,

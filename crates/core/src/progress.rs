@@ -13,7 +13,7 @@
 
 use alloc::collections::VecDeque;
 
-use crate::{Config, message};
+use crate::{Config, TransferEnd, message};
 
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Progress {
@@ -59,6 +59,10 @@ pub(crate) struct Transfer {
     pub(crate) number: u64,
     /// When it was last heard that it goes on.
     pub(crate) active_at: u64,
+    /// What it would come to if it ended now.
+    pub(crate) end: TransferEnd,
+    /// The receiver has said how much of it it has from transfers before.
+    pub(crate) is_open: bool,
     /// The piece under way, sent again while no answer comes.
     pub(crate) piece: Option<message::Snapshot>,
 }

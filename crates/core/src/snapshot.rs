@@ -9,7 +9,8 @@ use crate::raft::Own;
 use crate::replication::Leading;
 use crate::types::PLAUSIBLE_MAX;
 use crate::{
-    Base, Outputs, PieceOutcome, Position, ReceivedPiece, ReplicaId, SendPiece, SendSnapshot,
+    Base, Outputs, PieceOutcome, Position, ReceivedPiece, ReplicaId, SendPiece, SendSnapshot, Sent,
+    TransferEnd,
 };
 
 impl Progress {
@@ -18,20 +19,26 @@ impl Progress {
         self.enter(Mode::Snapshot(Transfer {
             number: transfer,
             active_at: own.now.monotonic,
+            end: TransferEnd::BrokenOff,
+            is_open: false,
             piece: None,
         }));
         match own.members.newest().is_witness(to) {
             true => self.send_base(to, own, transfer),
-            false => own.out.send_snapshot.push(SendSnapshot { to, transfer }),
+            false => own.out.send_snapshot.push(SendSnapshot {
+                to,
+                transfer,
+                index_min: own.log.base().index,
+            }),
         }
     }
 
     /// A transfer that is under way is over, done or not: find out anew what the follower has.
     pub(crate) fn end_transfer(&mut self, to: ReplicaId, out: &mut Outputs) {
-        if let Mode::Snapshot(Transfer { number, .. }) = self.mode {
+        if let Mode::Snapshot(Transfer { number, end, .. }) = self.mode {
             self.probe_from(self.matched + 1);
             let transfer = number;
-            out.sent.push(SendSnapshot { to, transfer });
+            out.sent.push(Sent { to, transfer, end });
         }
     }
 
@@ -88,13 +95,13 @@ impl Leading {
         };
         match reply.outcome {
             SnapshotOutcome::Stored(offset) => {
-                // Only the end of the piece under way asks for the next; anything else is a duplicate, or from a
-                // follower that has lost what it had: it must not keep the transfer alive.
-                if transfer
-                    .piece
-                    .take_if(|piece| piece.end() == offset)
-                    .is_some()
-                {
+                // The first answer may ask to go on where a transfer before was broken off. After that only the end of
+                // the piece under way asks for the next; anything else is a duplicate, or from a follower that has
+                // lost what it had: it must not keep the transfer alive.
+                let is_first = !transfer.is_open;
+                let asks = |piece: &mut Snapshot| is_first || piece.end() == offset;
+                if transfer.piece.take_if(asks).is_some() {
+                    transfer.is_open = true;
                     transfer.active_at = own.now.monotonic;
                     let transfer = number;
                     own.out.send_piece.push(SendPiece {
@@ -105,6 +112,7 @@ impl Leading {
                 }
             }
             SnapshotOutcome::Installed => {
+                transfer.end = TransferEnd::Installed;
                 let piece = transfer.piece.take();
                 let index = piece.map_or(0, |piece| piece.base.position.index);
                 progress.matched = progress.matched.max(index);
@@ -112,7 +120,10 @@ impl Leading {
                 self.commit(own);
             }
             // It is tried again when the deadline has passed, not at once.
-            SnapshotOutcome::Refused => transfer.piece = None,
+            SnapshotOutcome::Refused => {
+                transfer.end = TransferEnd::Refused;
+                transfer.piece = None;
+            }
         }
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use little_raft_core::message::{
-    Append, AppendOutcome, AppendReply, Ballot, Body, Forward, ForwardReply, Heartbeat, Read,
-    ReadReply, Snapshot, SnapshotOutcome, SnapshotReply, Stamp, Supply, Vote, VoteReply,
+    Append, AppendOutcome, AppendReply, Ballot, Body, Content, Forward, ForwardReply, Heartbeat,
+    Read, ReadReply, Snapshot, SnapshotOutcome, SnapshotReply, Stamp, Supply, Vote, VoteReply,
 };
 use little_raft_core::{
     Base, Change, ChangeError, Codec, Conditions, DecodeError, Entry, EntryKind, HardState,
@@ -226,6 +226,13 @@ impl Any {
             4 => Body::Snapshot(Snapshot {
                 transfer: self.number(),
                 base: self.base(),
+                content: match self.truth() {
+                    true => Content::Made(self.number()),
+                    false => Content::Kept {
+                        length: self.number(),
+                        checksum: self.number() as u32,
+                    },
+                },
                 offset: self.number(),
                 data: self.payload(),
                 done: self.truth(),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use little_raft_core::message::{
-    Append, AppendOutcome, AppendReply, Ballot, Body, Forward, ForwardReply, Heartbeat, Read,
-    ReadReply, Snapshot, SnapshotOutcome, SnapshotReply, Stamp, Supply, Vote, VoteReply,
+    Append, AppendOutcome, AppendReply, Ballot, Body, Content, Forward, ForwardReply, Heartbeat,
+    Read, ReadReply, Snapshot, SnapshotOutcome, SnapshotReply, Stamp, Supply, Vote, VoteReply,
 };
 use little_raft_core::{
     Apply, Base, Codec, Config, Entry, EntryKind, Fetch, Identity, Input, Member, Membership,
@@ -246,6 +246,7 @@ fn a_snapshot_of_what_cannot_be_is_not_stored() {
                 position: Position::new(index, term),
                 ..Base::default()
             },
+            content: Content::Made(1),
             offset: 0,
             data: Bytes::new(),
             done: true,
@@ -390,6 +391,7 @@ impl Any {
                     position: self.position(raft),
                     membership: raft.membership().clone(),
                 },
+                content: Content::Made(number),
                 offset: self.number(0),
                 data: Bytes::from_static(b"piece"),
                 done: self.below(2) == 0,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use arbtest::arbitrary::{Result, Unstructured};
 use bytes::Bytes;
 use little_raft_core::message::{
-    Append, AppendOutcome, AppendReply, Ballot, Body, Forward, ForwardReply, Heartbeat, Read,
-    ReadReply, Snapshot, SnapshotOutcome, SnapshotReply, Stamp, Supply, Vote, VoteReply,
+    Append, AppendOutcome, AppendReply, Ballot, Body, Content, Forward, ForwardReply, Heartbeat,
+    Read, ReadReply, Snapshot, SnapshotOutcome, SnapshotReply, Stamp, Supply, Vote, VoteReply,
 };
 use little_raft_core::{
     Base, Change, Codec, Conditions, Entry, EntryKind, HardState, Identity, Member, Membership,
@@ -265,6 +265,7 @@ fn piece(u: &mut Unstructured<'_>) -> Result<Snapshot> {
     Ok(Snapshot {
         transfer: number(u)?,
         base: base(u)?,
+        content: snapshot_content(u)?,
         offset: number(u)?,
         data: payload(u)?,
         done: u.arbitrary()?,
@@ -277,6 +278,16 @@ fn supply(u: &mut Unstructured<'_>) -> Result<Supply> {
         last: position(u)?,
         prev,
         entries: entries(u, prev)?.into(),
+    })
+}
+
+fn snapshot_content(u: &mut Unstructured<'_>) -> Result<Content> {
+    Ok(match u.arbitrary()? {
+        true => Content::Made(number(u)?),
+        false => Content::Kept {
+            length: number(u)?,
+            checksum: u.arbitrary()?,
+        },
     })
 }
 

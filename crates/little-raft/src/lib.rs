@@ -99,7 +99,10 @@ pub use recover::{Recovered, Recovery, Survivor, inspect_group, recover_group};
 pub use replica::{Command, ProposeOptions, Replica, Stale};
 pub use session::{Once, Session};
 pub use status::{Status, StatusWatch, WatchEnded};
-pub use storage::{Founding, LogReader, Opened, SnapshotFiles, SnapshotSink, Space, Storage};
+pub use storage::{
+    Arriving, Founding, LogReader, Opened, SnapshotFiles, SnapshotSink, SnapshotStream, Space,
+    Storage,
+};
 #[cfg(feature = "net")]
 pub use tcp::{TcpCluster, who_listens};
 #[cfg(feature = "wal")]

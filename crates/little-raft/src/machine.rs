@@ -138,7 +138,8 @@ impl<R: Codec> Default for ResponseCodec<R> {
 
 /// An owned, consistent view of a state machine, written out while the machine goes on.
 pub trait Snapshot: Send + 'static {
-    /// Writes the whole state, in a form that [`StateMachine::restore`] reads.
+    /// Writes the whole state, in a form that [`StateMachine::restore`] reads. It may be called again: to go on with a
+    /// follower where its connection broke. A view that then writes other bytes costs a transfer from the beginning.
     ///
     /// # Errors
     /// Those of `out` are passed on, and end the snapshot.

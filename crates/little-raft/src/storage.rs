@@ -1,6 +1,6 @@
 //! How a replica remembers: the traits, for a log and its snapshots.
 
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Seek, Write as _};
 use std::sync::Arc;
 
 use little_raft_core::{Base, Entry, Identity, Member, Position, ReplicaId, Restored, Write};
@@ -105,20 +105,61 @@ pub trait SnapshotFiles: Send + Sync + 'static {
     /// When there is no room for it, or it can't be made.
     fn create(&self, base: &Base) -> Result<Box<dyn SnapshotSink>, StorageError>;
 
-    /// Opens the snapshot at `position`. Damage is reported by the reader at the latest at its end.
+    /// Begins a snapshot that arrives, or goes on with it: `content`, of digits, letters and dashes, tells those of one
+    /// base apart. What arrived of it should outlive its sink, as long as no other is received. It need not be durable:
+    /// the whole is checked before it is finished.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    fn receive(&self, base: &Base, content: &str) -> Result<Arriving, StorageError> {
+        let _ = content;
+        self.create(base).map(Arriving::begin)
+    }
+
+    /// Opens the snapshot at `position`. Damage is reported by the reader at the latest at its end, if all is read.
     ///
     /// # Errors
     /// When it is not there, or can't be read.
-    fn open(&self, position: Position) -> Result<Box<dyn Read + Send>, StorageError>;
+    fn open(&self, position: Position) -> Result<Box<dyn SnapshotStream>, StorageError>;
 }
 
-/// A snapshot being written. Dropped before it is finished, it leaves no trace.
+/// A snapshot that arrives.
+pub struct Arriving {
+    /// Takes what comes next.
+    pub sink: Box<dyn SnapshotSink>,
+    /// How many bytes it has.
+    pub length: u64,
+    /// Their CRC-32C.
+    pub checksum: u32,
+}
+
+impl Arriving {
+    /// Nothing has arrived yet.
+    pub fn begin(sink: Box<dyn SnapshotSink>) -> Self {
+        Self {
+            sink,
+            length: 0,
+            checksum: 0,
+        }
+    }
+}
+
+/// A snapshot being read.
+pub trait SnapshotStream: Read + Seek + Send {}
+
+impl<S: Read + Seek + Send> SnapshotStream for S {}
+
+/// A snapshot being written. Dropped before it is finished, it leaves no trace, unless it is
+/// [received](SnapshotFiles::receive).
 pub trait SnapshotSink: io::Write + Send {
     /// Makes it durable and visible, whole (rule 10); of those before it, only the newest is kept.
     ///
     /// # Errors
     /// When it could not be made durable; it is then not visible.
     fn finish(self: Box<Self>) -> Result<(), StorageError>;
+
+    /// Gives it up: it leaves no trace, also if it was received.
+    fn discard(self: Box<Self>) {}
 }
 
 /// Copies a whole view into a snapshot.

@@ -1,6 +1,6 @@
 //! The built-in storage: a write-ahead log in files, and snapshots beside it.
 
-use std::io::{self, Read, Write as IoWrite};
+use std::io::{self, Write as IoWrite};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -13,7 +13,10 @@ use little_raft_wal::{
 };
 
 use crate::error::StorageError;
-use crate::storage::{Founding, LogReader, Opened, SnapshotFiles, SnapshotSink, Space, Storage};
+use crate::storage::{
+    Arriving, Founding, LogReader, Opened, SnapshotFiles, SnapshotSink, SnapshotStream, Space,
+    Storage,
+};
 
 /// The one group in a data directory, until there are several.
 pub(crate) const GROUP: u64 = 0;
@@ -178,7 +181,16 @@ impl SnapshotFiles for WalSnapshots {
         Ok(Box::new(WalSink(self.0.begin(base)?)))
     }
 
-    fn open(&self, position: Position) -> Result<Box<dyn Read + Send>, StorageError> {
+    fn receive(&self, base: &Base, content: &str) -> Result<Arriving, StorageError> {
+        let writer = self.0.receive(base, content)?;
+        Ok(Arriving {
+            length: writer.length(),
+            checksum: writer.checksum(),
+            sink: Box::new(WalSink(writer)),
+        })
+    }
+
+    fn open(&self, position: Position) -> Result<Box<dyn SnapshotStream>, StorageError> {
         Ok(Box::new(self.0.at(position)?))
     }
 }
@@ -200,6 +212,10 @@ impl SnapshotSink for WalSink {
     fn finish(self: Box<Self>) -> Result<(), StorageError> {
         self.0.finish()?;
         Ok(())
+    }
+
+    fn discard(self: Box<Self>) {
+        self.0.discard();
     }
 }
 

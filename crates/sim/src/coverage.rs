@@ -44,6 +44,8 @@ situations! {
     Installed "snapshot installed"
     InstallInApply "snapshot arrives during an apply"
     GoAheadInSnapshot "go-ahead while a snapshot is sent"
+    Resumed "snapshot goes on in another transfer"
+    ResumedElsewhere "snapshot goes on from another leader"
     PieceRepeated "piece of a snapshot out of turn"
     AppliedFromStorage "entries applied from storage"
     SnapshotAheadOfLog "start with a snapshot ahead of the log's beginning"

@@ -217,12 +217,20 @@ impl Disk {
     }
 
     /// The newest snapshot that `log` continues.
-    pub(crate) fn newest_snapshot(&self, log: &Image) -> Option<&Snapshot> {
+    pub(crate) fn newest_snapshot<'a>(&'a self, log: &'a Image) -> Option<&'a Snapshot> {
+        self.continued_snapshots(log).next_back()
+    }
+
+    /// The snapshots that `log` continues, oldest first.
+    pub(crate) fn continued_snapshots<'a>(
+        &'a self,
+        log: &'a Image,
+    ) -> impl DoubleEndedIterator<Item = &'a Snapshot> {
         let continued = |snapshot: &&Snapshot| {
             let position = snapshot.base.position;
             log.term_at(position.index) == Some(position.term)
         };
-        self.snapshots.values().rev().find(continued)
+        self.snapshots.values().filter(continued)
     }
 
     /// A snapshot may go once a newer one, no younger than the durable base, does its work.

@@ -20,6 +20,7 @@ mod network;
 mod node;
 mod observer;
 mod random;
+mod receiving;
 mod record;
 mod run;
 mod weather;

@@ -1,6 +1,7 @@
 //! The state machine of the simulation: a hash over all it ever applied.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use little_raft_core::message::Content;
 use little_raft_core::{Base, Entry, EntryKind, Position};
 
 use crate::random::{hash, mix};
@@ -17,6 +18,15 @@ pub(crate) struct Machine {
 pub(crate) struct Snapshot {
     pub(crate) base: Base,
     pub(crate) data: Bytes,
+}
+
+impl Snapshot {
+    pub(crate) fn content(&self) -> Content {
+        Content::Kept {
+            length: self.data.len() as u64,
+            checksum: checksum(&self.data),
+        }
+    }
 }
 
 impl Machine {

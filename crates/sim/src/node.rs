@@ -12,6 +12,7 @@ use crate::coverage::Situation;
 use crate::disk::Disk;
 use crate::machine::{Machine, Snapshot, ticket};
 use crate::random::Random;
+use crate::receiving::Receiving;
 use crate::weather::{HOUR, MICRO, MILLI, Weather};
 
 pub(crate) const CLUSTER: u64 = 77;
@@ -110,7 +111,7 @@ struct Running {
     snapshot_taken: u64,
     snapshot_every: u64,
     sending: BTreeMap<(ReplicaId, u64), Snapshot>,
-    receiving: Option<(u64, Vec<u8>)>,
+    receiving: Option<Receiving>,
     /// Reads that wait for the machine: index, ticket.
     reads: Vec<(u64, u64)>,
     /// Proposals that wait for the machine, by index: term, ticket.
@@ -305,7 +306,13 @@ impl Node {
             effects.later.push((delay, Due::Fetched(fetch)));
         }
         for wanted in outputs.send_snapshot {
-            let snapshot = self.disk.newest_snapshot(&self.disk.logical);
+            let snapshots = self.disk.continued_snapshots(&self.disk.logical);
+            let does = |it: &&Snapshot| it.base.position.index >= wanted.index_min;
+            let mut snapshots = snapshots.filter(does);
+            let snapshot = match random.chance(300) {
+                true => snapshots.next_back(),
+                false => snapshots.next(),
+            };
             let snapshot = snapshot
                 .expect("a log that begins later has a snapshot")
                 .clone();
@@ -449,7 +456,8 @@ impl Node {
             Due::PieceStored(piece) => {
                 let (from, transfer) = (piece.from, piece.piece.transfer);
                 let end = piece.piece.end();
-                let outcome = self.store(piece, random);
+                effects.reached.extend(self.resumes(&piece));
+                let outcome = self.store(&piece, random);
                 if matches!(outcome, PieceOutcome::Stored(next) if next != end) {
                     effects.reached.push(Situation::PieceRepeated);
                 }
@@ -498,15 +506,19 @@ impl Node {
         }
         running.serve_reads(effects);
         let index = running.machine.position.index;
-        if index >= running.snapshot_taken + running.snapshot_every {
+        // At the same places where the rate is the same, if entries are applied one by one.
+        if index / running.snapshot_every > running.snapshot_taken / running.snapshot_every {
             running.snapshot_taken = index;
             let base = Base {
                 position: running.machine.position,
                 membership: running.membership.clone(),
             };
-            let snapshot = running
-                .machine
-                .snapshot(base, random.between(0, weather.snapshot_bytes));
+            // As many bytes as others write of the same state, or not.
+            let size = match random.chance(800) {
+                true => weather.snapshot_bytes,
+                false => random.between(0, weather.snapshot_bytes),
+            };
+            let snapshot = running.machine.snapshot(base, size);
             effects.later.push((
                 random.between(MICRO, 200 * MILLI),
                 Due::SnapshotTaken(snapshot),
@@ -565,11 +577,12 @@ impl Node {
         if random.chance(weather.loss / 10) {
             return self.step(now, Input::SendFailed { to, transfer });
         }
-        let from = offset as usize;
+        let from = (offset as usize).min(snapshot.data.len());
         let end = (from + weather.piece_bytes as usize).min(snapshot.data.len());
         let piece = little_raft_core::message::Snapshot {
             transfer,
             base: snapshot.base.clone(),
+            content: snapshot.content(),
             offset,
             data: snapshot.data.slice(from..end),
             done: end == snapshot.data.len(),
@@ -577,40 +590,31 @@ impl Node {
         self.step(now, Input::SendPiece { to, piece });
     }
 
-    fn store(&mut self, received: ReceivedPiece, random: &mut Random) -> PieceOutcome {
+    fn resumes(&self, received: &ReceivedPiece) -> Option<Situation> {
+        let receiving = self.running.as_ref()?.receiving.as_ref()?;
+        receiving.resumed_by(received)
+    }
+
+    fn store(&mut self, received: &ReceivedPiece, random: &mut Random) -> PieceOutcome {
         let running = self.running.as_mut().expect("checked by the caller");
-        let piece = received.piece;
-        let known = running.receiving.as_ref().map(|(transfer, _)| *transfer);
-        let is_forgetful = random.chance(10);
-        if piece.offset == 0 && (known != Some(piece.transfer) || is_forgetful) {
-            running.receiving = Some((piece.transfer, Vec::new()));
+        let is_known = |receiving: &Receiving| receiving.is_of(&received.piece);
+        let is_forgetful = random.chance(10) || !running.receiving.as_ref().is_some_and(is_known);
+        if received.piece.offset == 0 && is_forgetful {
+            running.receiving = Some(Receiving::begin(received));
         }
-        let Some((_, data)) = running
-            .receiving
-            .as_mut()
-            .filter(|(transfer, _)| *transfer == piece.transfer)
-        else {
+        let Some(receiving) = running.receiving.as_mut().filter(|it| is_known(it)) else {
             return PieceOutcome::Failed;
         };
-        if data.len() as u64 != piece.offset {
-            return PieceOutcome::Stored(data.len() as u64);
-        }
-        data.extend_from_slice(&piece.data);
-        if !piece.done {
-            return PieceOutcome::Stored(data.len() as u64);
-        }
-        let snapshot = Snapshot {
-            base: piece.base.clone(),
-            data: std::mem::take(data).into(),
+        let Some(snapshot) = receiving.take(received) else {
+            return PieceOutcome::Stored(receiving.stored());
         };
         running.receiving = None;
         if Machine::restore(&snapshot).is_none() || random.chance(20) {
             return PieceOutcome::Failed;
         }
-        self.disk
-            .snapshots
-            .insert(piece.base.position.index, snapshot);
-        PieceOutcome::Complete(piece.base)
+        let base = snapshot.base.clone();
+        self.disk.snapshots.insert(base.position.index, snapshot);
+        PieceOutcome::Complete(base)
     }
 }
 

@@ -1,12 +1,17 @@
 //! Snapshots: files beside the log, whole and checked, or not there at all (rule 10).
 
-use std::io::{self, Read};
+mod arriving;
+mod reader;
+
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use little_raft_core::{Base, Codec, Position, planted};
+
+pub use reader::SnapshotReader;
 
 use crate::FORMAT_VERSION;
 use crate::disk::{Disk, DiskFile, is_full};
@@ -213,6 +218,10 @@ impl SnapshotStore {
         let path = self.dir.join(format!("{number:x}.tmp"));
         let file = self.disk.create(&path);
         let file = file.map_err(|error| SnapshotError::io(&path, error))?;
+        Ok(self.writer(base, file, path))
+    }
+
+    fn writer(&self, base: &Base, file: Arc<dyn DiskFile>, path: PathBuf) -> SnapshotWriter {
         let encoded = base.to_bytes();
         let mut buffer = BytesMut::with_capacity(BUFFER_BYTES);
         buffer.put_slice(MAGIC);
@@ -220,11 +229,12 @@ impl SnapshotStore {
         buffer.put_u32_le(encoded.len() as u32);
         buffer.put_u32_le(crc32c::crc32c(&encoded));
         buffer.put_slice(&encoded);
-        Ok(SnapshotWriter {
+        SnapshotWriter {
             store: self.clone(),
             unfinished: Unfinished {
                 disk: self.disk.clone(),
                 path: Some(path),
+                is_kept: false,
             },
             file,
             base: base.clone(),
@@ -233,7 +243,7 @@ impl SnapshotStore {
             buffer,
             length: 0,
             checksum: 0,
-        })
+        }
     }
 
     /// Removes the snapshot at `position`. Those who read it may go on.
@@ -253,7 +263,10 @@ impl SnapshotStore {
         let surplus = positions.len().saturating_sub(KEPT);
         positions[..surplus]
             .iter()
-            .try_for_each(|position| self.remove(*position))
+            .try_for_each(|position| self.remove(*position))?;
+        // What is arriving and older than a finished one is of no use any more.
+        let newest = positions.last().map(|position| name(*position));
+        self.remove_parts(|part| newest.as_deref().is_some_and(|newest| part < newest))
     }
 }
 
@@ -268,21 +281,23 @@ fn parse_name(text: &str) -> Option<Position> {
     (name(position) == text).then_some(position)
 }
 
-/// A file that goes away unless it is finished.
+/// A file that goes away unless it is finished, or kept to be gone on with.
 struct Unfinished {
     disk: Arc<dyn Disk>,
     path: Option<PathBuf>,
+    is_kept: bool,
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
+        if let Some(path) = self.path.as_ref().filter(|_| !self.is_kept) {
             let _the_next_start_removes_it_otherwise = self.disk.remove(path);
         }
     }
 }
 
-/// A snapshot being written or received. Dropped before it is finished, it leaves nothing behind.
+/// A snapshot being written or received. Dropped before it is finished, it leaves nothing behind, unless it is
+/// [received](SnapshotStore::receive).
 pub struct SnapshotWriter {
     store: SnapshotStore,
     unfinished: Unfinished,
@@ -308,6 +323,11 @@ impl SnapshotWriter {
         self.length
     }
 
+    /// The CRC-32C of the content so far.
+    pub fn checksum(&self) -> u32 {
+        self.checksum
+    }
+
     /// Appends to the content.
     ///
     /// # Errors
@@ -316,7 +336,7 @@ impl SnapshotWriter {
         self.checksum = crc32c::crc32c_append(self.checksum, bytes);
         self.length += bytes.len() as u64;
         self.buffer.put_slice(bytes);
-        if self.buffer.len() >= BUFFER_BYTES {
+        if self.buffer.len() >= BUFFER_BYTES || self.unfinished.is_kept {
             self.write_out()?;
         }
         Ok(())
@@ -397,155 +417,8 @@ impl SnapshotWriter {
             checksum: self.checksum,
             offset: 0,
             running: 0,
+            summed: 0,
             _unfinished: Some(self.unfinished),
         })
-    }
-}
-
-/// Reads a snapshot's content from its beginning, checking it on the way: the read that reaches the end fails with
-/// [`io::ErrorKind::InvalidData`] if any byte was not what had been written.
-pub struct SnapshotReader {
-    file: Arc<dyn DiskFile>,
-    path: PathBuf,
-    base: Base,
-    content: u64,
-    length: u64,
-    checksum: u32,
-    offset: u64,
-    running: u32,
-    _unfinished: Option<Unfinished>,
-}
-
-impl SnapshotReader {
-    fn open(disk: &dyn Disk, path: &Path) -> Result<Result<Self, Damage>, SnapshotError> {
-        let failed = |error| SnapshotError::io(path, error);
-        let damaged = |offset, what: &str| Ok(Err(Damage::new(path, offset, what)));
-        let file = disk.open(path).map_err(failed)?;
-        let bytes = file.length().map_err(failed)?;
-        let mut header = [0; HEADER_BYTES];
-        let filled = file.read_at(&mut header, 0).map_err(failed)?;
-        if filled < HEADER_BYTES || &header[..8] != MAGIC {
-            return damaged(0, "it does not begin like a snapshot");
-        }
-        let mut header = &header[8..];
-        let (version, length, checksum) = (
-            header.get_u32_le(),
-            header.get_u32_le(),
-            header.get_u32_le(),
-        );
-        let frame = (HEADER_BYTES + TRAILER_BYTES) as u64;
-        if length as usize > BASE_BYTES_MAX || u64::from(length) + frame > bytes {
-            return damaged(0, "its header makes no sense");
-        }
-        let mut base = vec![0; length as usize];
-        let filled = file
-            .read_at(&mut base, HEADER_BYTES as u64)
-            .map_err(failed)?;
-        if filled < base.len() || crc32c::crc32c(&base) != checksum {
-            return damaged(HEADER_BYTES as u64, "the header's checksum does not match");
-        }
-        if version > FORMAT_VERSION {
-            let (file, found) = (path.to_path_buf(), version);
-            return Err(SnapshotError::NewerFormat { file, found });
-        }
-        let Ok(base) = Base::from_bytes(Bytes::from(base)) else {
-            return damaged(HEADER_BYTES as u64, "the header makes no sense");
-        };
-        let mut trailer = [0; TRAILER_BYTES];
-        let place = bytes - TRAILER_BYTES as u64;
-        file.read_at(&mut trailer, place).map_err(failed)?;
-        let sum = crc32c::crc32c(&trailer[..TRAILER_BYTES - 4]);
-        let mut trailer = &trailer[..];
-        let magic = trailer.get_u32_le();
-        let (content_length, content_sum) = (trailer.get_u64_le(), trailer.get_u32_le());
-        let content = HEADER_BYTES as u64 + u64::from(length);
-        let fits = content.checked_add(content_length) == Some(place);
-        if magic != END_MAGIC || trailer.get_u32_le() != sum || !fits {
-            return damaged(place, "it does not end like a snapshot");
-        }
-        Ok(Ok(Self {
-            file,
-            path: path.to_path_buf(),
-            base,
-            content,
-            length: content_length,
-            checksum: content_sum,
-            offset: 0,
-            running: 0,
-            _unfinished: None,
-        }))
-    }
-
-    /// What the snapshot covers.
-    pub fn base(&self) -> &Base {
-        &self.base
-    }
-
-    /// The bytes of its content.
-    pub fn length(&self) -> u64 {
-        self.length
-    }
-
-    /// The content from `offset` on, at most `bytes_max` of it; the last piece ends at [`SnapshotReader::length`].
-    /// Pieces asked for in order are checked: the last one fails if any byte was not what had been written.
-    ///
-    /// # Errors
-    /// Whatever the disk says.
-    pub fn piece(&mut self, offset: u64, bytes_max: usize) -> io::Result<Bytes> {
-        let left = self.length.saturating_sub(offset);
-        let mut bytes = vec![0; (bytes_max as u64).min(left) as usize];
-        if offset == 0 {
-            self.rewind();
-        }
-        if offset == self.offset {
-            self.read_exact(&mut bytes)?;
-        } else {
-            let place = self.content.saturating_add(offset);
-            let filled = self.file.read_at(&mut bytes, place)?;
-            bytes.truncate(filled);
-        }
-        Ok(Bytes::from(bytes))
-    }
-
-    fn rewind(&mut self) {
-        (self.offset, self.running) = (0, 0);
-    }
-
-    /// Reads all of it, and goes back to the beginning.
-    fn check(&mut self) -> Result<Result<(), Damage>, SnapshotError> {
-        let mut buffer = vec![0; BUFFER_BYTES];
-        let checked = loop {
-            match self.read(&mut buffer) {
-                Ok(0) => break Ok(()),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    break Err(Damage::new(
-                        &self.path,
-                        self.content,
-                        "its checksum does not match",
-                    ));
-                }
-                Err(error) => return Err(SnapshotError::io(&self.path, error)),
-            }
-        };
-        self.rewind();
-        Ok(checked)
-    }
-}
-
-impl Read for SnapshotReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.length - self.offset;
-        let wanted = (buffer.len() as u64).min(left) as usize;
-        let buffer = &mut buffer[..wanted];
-        let count = self.file.read_at(buffer, self.content + self.offset)?;
-        self.running = crc32c::crc32c_append(self.running, &buffer[..count]);
-        self.offset += count as u64;
-        let ended = self.offset == self.length;
-        if (ended && self.running != self.checksum) || count < wanted {
-            let what = format!("snapshot {} is damaged", self.path.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
-        }
-        Ok(count)
     }
 }

@@ -188,6 +188,10 @@ impl World {
                 self.step(id(1), Input::SetTiming(timing));
             }
             "storing" => self.machine(id(1)).are_pieces_refused = words.word(2) == "fails",
+            "received" => {
+                let base = self.machine(id(4)).disk_to_be().base;
+                self.machine(id(1)).received = (base, id(2));
+            }
             "slow" => self.machine(id(1)).is_slow = true,
             "applied" => {
                 let unreported = &mut self.machine(id(1)).unreported;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use little_raft_core::message::Snapshot;
+use little_raft_core::message::{Content, Snapshot};
 use little_raft_core::{
     Base, Config, Entry, EntryKind, HardState, Input, Now, Outputs, PieceOutcome, Position, Raft,
     Restored, Write,
@@ -100,13 +100,17 @@ pub struct Machine {
     /// Snapshots being sent, by transfer.
     pub sending: BTreeMap<u64, Base>,
     /// How much of a snapshot was received.
-    received: (u64, u64),
+    pub received: (Base, u64),
     /// The committed index that was last told.
     pub told: u64,
 }
 
 /// Each snapshot travels in two pieces of so many bytes.
 const PIECE_BYTES: u64 = 4;
+const CONTENT: Content = Content::Kept {
+    length: 2 * PIECE_BYTES,
+    checksum: 7,
+};
 
 impl Machine {
     pub fn new(config: Config, disk: Disk) -> Self {
@@ -122,7 +126,7 @@ impl Machine {
             is_slow: false,
             unreported: VecDeque::new(),
             sending: BTreeMap::new(),
-            received: (0, 0),
+            received: (Base::default(), 0),
             told: 0,
         };
         machine.start();
@@ -141,9 +145,9 @@ impl Machine {
         self.raft = None;
         self.writes.clear();
         self.sending.clear();
+        self.received = (Base::default(), 0);
         self.unreported.clear();
         self.is_held = false;
-        self.received = (0, 0);
     }
 
     pub fn now(&self) -> Now {
@@ -201,30 +205,31 @@ impl Machine {
 
     pub fn piece(&mut self, transfer: u64, offset: u64) -> Snapshot {
         let base = self.disk_to_be().base;
+        let end = match offset < PIECE_BYTES {
+            true => PIECE_BYTES,
+            false => 2 * PIECE_BYTES,
+        };
         let base = self.sending.entry(transfer).or_insert(base).clone();
         Snapshot {
             transfer,
             base,
+            content: CONTENT,
             offset,
-            data: vec![7; PIECE_BYTES as usize].into(),
-            done: offset == PIECE_BYTES,
+            data: vec![7; (end - offset) as usize].into(),
+            done: end == 2 * PIECE_BYTES,
         }
     }
 
-    /// A piece that does not continue what was received begins anew or is no news.
+    /// A piece of another snapshot begins anew; one that does not continue what was received is no news.
     pub fn store(&mut self, piece: Snapshot) -> PieceOutcome {
         if self.are_pieces_refused {
             return PieceOutcome::Failed;
         }
-        let (transfer, length) = self.received;
-        let length = if transfer == piece.transfer {
-            length
-        } else {
-            0
-        };
+        let (base, length) = &self.received;
+        let length = if *base == piece.base { *length } else { 0 };
         let end = piece.offset + piece.data.len() as u64;
         let length = if piece.offset == length { end } else { length };
-        self.received = (piece.transfer, length);
+        self.received = (piece.base.clone(), length);
         if piece.done && length == end {
             PieceOutcome::Complete(piece.base)
         } else {

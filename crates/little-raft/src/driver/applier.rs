@@ -1,6 +1,7 @@
 //! What is committed reaches the state machine here: in order, in batches, off the path that answers heartbeats.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,6 +12,7 @@ use super::outcome::{Ended, Waiter};
 use super::pieces::Whole;
 use super::reads::ReadTask;
 use super::replicated::Replicated;
+use super::source::Source;
 use super::waiters::Ending;
 use crate::error::{ProposeError, StopReason};
 use crate::machine::StateMachine;
@@ -33,6 +35,8 @@ pub struct Applier<M: StateMachine> {
     since_count: u64,
     since_bytes: usize,
     saving: bool,
+    /// The newest snapshot that is kept; none of a durable machine, which has newer things to send.
+    newest: Option<Base>,
     /// Reused from batch to batch.
     endings: Vec<Ending<M::Response>>,
 }
@@ -54,10 +58,10 @@ pub enum ApplyWork<M: StateMachine> {
     Install(Base),
     /// Serve reads of the state as it is now.
     Reads(Vec<Box<dyn ReadTask<M>>>),
-    /// Make a view of the state for a follower.
-    View(SendSnapshot),
+    /// Find a snapshot for a follower, or make one; not the one at this position, which did not do.
+    Source(SendSnapshot, Option<Position>),
     /// A snapshot was saved, or could not be: the next may be taken.
-    Saved,
+    Saved(Option<Base>),
 }
 
 /// Who waits, in rising order of (index, term).
@@ -101,27 +105,29 @@ pub struct Done<M: StateMachine> {
     pub applied: Option<Applied<M::Response>>,
     /// To be done elsewhere: it takes long.
     pub job: Option<Box<Job<M::Snapshot>>>,
-    /// A view was asked for that could not be made.
-    pub view_failed: Option<SendSnapshot>,
+    /// A snapshot was asked for that could not be made.
+    pub source_failed: Option<SendSnapshot>,
 }
 
 /// Something that takes long, and needs only a view of the state.
 pub enum Job<V> {
     /// Write a snapshot of the state at this base to storage.
     Save(Base, Whole<V>),
-    /// Stream the state at this base to a follower.
-    Serve(SendSnapshot, Base, Whole<V>),
+    /// Stream a snapshot to a follower.
+    Serve(SendSnapshot, Source<V>),
 }
 
 impl<M: StateMachine> Applier<M> {
-    /// The applier of this state.
+    /// The applier of this state. `newest` is the newest snapshot among `snapshots`.
     pub fn new(
         state: Replicated<M>,
         config: ApplierConfig,
         reader: Arc<dyn LogReader>,
         snapshots: Arc<dyn SnapshotFiles>,
+        newest: Option<Base>,
     ) -> Self {
         Self {
+            newest: newest.filter(|_| !state.is_durable()),
             shown: Arc::new(state.position().index.into()),
             state,
             config,
@@ -142,7 +148,7 @@ impl<M: StateMachine> Applier<M> {
         let mut done = Done {
             applied: None,
             job: None,
-            view_failed: None,
+            source_failed: None,
         };
         match work {
             #[cfg(feature = "plants")]
@@ -163,17 +169,16 @@ impl<M: StateMachine> Applier<M> {
                 let tasks = tasks.into_iter();
                 tasks.for_each(|task| task.run(&self.state.machine, applied));
             }
-            ApplyWork::View(send) => match self.state.snapshot() {
-                Ok(whole) => {
-                    done.job = Some(Box::new(Job::Serve(send, self.state.base(), whole)));
-                }
+            ApplyWork::Source(send, except) => match self.source(send, except) {
+                Ok(source) => done.job = Some(Box::new(Job::Serve(send, source))),
                 Err(error) => {
                     tracing::warn!(to = %send.to, %error, "no snapshot could be made for a follower");
-                    done.view_failed = Some(send);
+                    done.source_failed = Some(send);
                 }
             },
-            ApplyWork::Saved => {
+            ApplyWork::Saved(base) => {
                 self.saving = false;
+                self.newest = base.or(self.newest.take());
                 // The next may have been due for long: nothing else asks, if nothing more is applied.
                 done.job = self.snapshot_if_due().map(Box::new);
             }
@@ -279,6 +284,9 @@ impl<M: StateMachine> Applier<M> {
     fn install(&mut self, base: &Base) -> Result<Applied<M::Response>, StopReason> {
         let stream = self.snapshots.open(base.position)?;
         self.state.install(base, stream)?;
+        if !self.state.is_durable() {
+            self.newest = Some(base.clone());
+        }
         self.show();
         (self.since_count, self.since_bytes) = (0, 0);
         Ok(Applied {
@@ -288,6 +296,27 @@ impl<M: StateMachine> Applier<M> {
             durable: None,
             taken: None,
         })
+    }
+
+    /// What is kept is sent as it is: others keep the same, and can go on with it. A durable machine keeps nothing.
+    fn source(
+        &self,
+        send: SendSnapshot,
+        except: Option<Position>,
+    ) -> io::Result<Source<M::Snapshot>> {
+        let does =
+            |base: &&Base| base.position.index >= send.index_min && Some(base.position) != except;
+        if let Some(base) = self.newest.as_ref().filter(does) {
+            let opened = self.snapshots.open(base.position).map_err(io::Error::other);
+            match opened.and_then(|stream| Source::kept(base.clone(), stream)) {
+                Ok(source) => return Ok(source),
+                Err(error) => {
+                    tracing::warn!(at = %base.position, %error, "a snapshot can't be read")
+                }
+            }
+        }
+        let view = self.state.snapshot()?;
+        Ok(Source::made(self.state.base(), send.transfer, view))
     }
 
     fn show(&self) {

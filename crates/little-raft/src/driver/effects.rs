@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use little_raft_core::{
-    Base, Event as Observed, Input, Message, Outputs, SendPiece, SendSnapshot, Write,
+    Base, Event as Observed, Input, Message, Outputs, SendPiece, SendSnapshot, Sent, Write,
 };
 
 use super::applier::{Applied, ApplyWork};
@@ -51,12 +51,13 @@ pub struct Effects<M: StateMachine> {
     pub apply: Vec<ApplyWork<M>>,
     /// For the store.
     pub store: Vec<StoreWork>,
-    /// Transfers that begin; a view comes from the applier.
+    /// Transfers that begin: go on with what was sent to that follower before, or ask the applier for a
+    /// [`Source`](ApplyWork::Source).
     pub begun: Vec<SendSnapshot>,
     /// Pieces that may be sent.
     pub pieces: Vec<SendPiece>,
     /// Transfers that are over.
-    pub ended: Vec<SendSnapshot>,
+    pub ended: Vec<Sent>,
     /// Waits that have ended.
     pub endings: Vec<Ending<M::Response>>,
     /// Waits whose time is over; those in `endings` come first.

@@ -420,7 +420,7 @@ impl<M: StateMachine> Engine<M> {
     }
 
     fn saved(&mut self, now: Now, base: Option<Base>) {
-        self.effects.apply.push(ApplyWork::Saved);
+        self.effects.apply.push(ApplyWork::Saved(base.clone()));
         if let Some(base) = base {
             self.remember_snapshot(base.position.index);
             // Up to the older of the two: if the newer one turns out damaged, the older and the log serve.
@@ -480,10 +480,6 @@ impl<M: StateMachine> Engine<M> {
         }
         self.hand_over(apply);
         self.serve_confirmed();
-        if !self.effects.begun.is_empty() {
-            let views = self.effects.begun.iter().copied().map(ApplyWork::View);
-            self.effects.apply.extend(views);
-        }
     }
 
     fn place_proposed(&mut self, now: Now) {

@@ -10,7 +10,8 @@ use crate::machine::{Snapshot, StateMachine};
 
 /// How a stream begins: what it is, and in which version.
 const MAGIC: [u8; 4] = *b"LRS1";
-const TRAILER_BYTES: usize = 4;
+/// How long its checksum is, at the very end.
+pub const TRAILER_BYTES: usize = 4;
 
 /// A view of all that is replicated. As a stream: magic, length of the sessions, sessions, the machine's bytes, and the
 /// CRC-32C of it all, so that what arrives is checked end to end. What is saved and what is sent are the same bytes.
@@ -41,9 +42,9 @@ impl<V: Snapshot> Snapshot for Whole<V> {
 /// If the stream is damaged or of another version, and those of stream and machine. The machine must not be used then.
 pub fn restore<M: StateMachine>(
     machine: &mut M,
-    stream: Box<dyn Read + Send>,
+    stream: impl Read + Send + 'static,
 ) -> io::Result<Sessions> {
-    let mut stream = TrailerReader::new(stream);
+    let mut stream = TrailerReader::new(Box::new(stream));
     let sessions = read_sessions(&mut stream)?;
     machine.restore(&mut stream)?;
     stream.verify()?;
@@ -143,27 +144,10 @@ impl Read for TrailerReader {
     }
 }
 
-/// Checks a stream that arrives in pieces.
-#[derive(Default)]
-pub struct Tail {
-    /// The last bytes so far, which may be the trailer.
-    held: Vec<u8>,
-    checksum: u32,
-}
-
-impl Tail {
-    /// The next piece.
-    pub fn update(&mut self, data: &[u8]) {
-        self.held.extend_from_slice(data);
-        let body = self.held.len().saturating_sub(TRAILER_BYTES);
-        self.checksum = crc32c::crc32c_append(self.checksum, &self.held[..body]);
-        self.held.drain(..body);
-    }
-
-    /// Whether what has arrived is whole.
-    pub fn is_valid(&self) -> bool {
-        self.held == self.checksum.to_le_bytes()
-    }
+/// Whether bytes with this CRC-32C are a whole stream: those that end in the CRC-32C of what is before it all have the
+/// same.
+pub fn is_whole(checksum: u32) -> bool {
+    checksum == 0x4867_4bc7
 }
 
 /// Cuts what is written to it into pieces, and hands each on with its offset and whether it is the last.
@@ -177,12 +161,12 @@ pub struct PieceWriter<F> {
 }
 
 impl<F: FnMut(u64, Vec<u8>, bool) -> io::Result<()>> PieceWriter<F> {
-    /// Pieces of at most `piece_bytes`, for `hand_on(offset, data, done)`.
-    pub fn new(piece_bytes: usize, hand_on: F) -> Self {
+    /// Pieces of at most `piece_bytes`, for `hand_on(offset, data, done)`, of what begins at `offset`.
+    pub fn new(offset: u64, piece_bytes: usize, hand_on: F) -> Self {
         Self {
             piece: Vec::with_capacity(piece_bytes),
             piece_bytes,
-            offset: 0,
+            offset,
             hand_on,
         }
     }
@@ -282,7 +266,7 @@ mod tests {
     fn pieces_follow_each_other_and_only_the_last_is_marked() {
         for bytes in [0, 1, 9, 10, 11, 35] {
             let mut pieces = Vec::new();
-            let mut writer = PieceWriter::new(10, |offset, data, done| {
+            let mut writer = PieceWriter::new(0, 10, |offset, data, done| {
                 pieces.push((offset, data, done));
                 Ok(())
             });

@@ -103,7 +103,11 @@ impl<M: StateMachine> Replicated<M> {
     ///
     /// # Panics
     /// If the snapshot is older than the state.
-    pub fn install(&mut self, base: &Base, stream: Box<dyn Read + Send>) -> Result<(), StopReason> {
+    pub fn install(
+        &mut self,
+        base: &Base,
+        stream: impl Read + Send + 'static,
+    ) -> Result<(), StopReason> {
         let (new, old) = (base.position, self.at.position);
         assert!(
             new.index >= old.index,

@@ -87,6 +87,7 @@ impl<M: StateMachine> Opening<M> {
             sessions,
             ..
         } = self.recovery;
+        let newest = self.opened.snapshots.last().cloned();
         let saved = self.opened.snapshots.iter().map(|base| base.position.index);
         let mut engine = Engine::new(config, engine, restored, at.position.index, saved, now)
             .map_err(StartError::Config)?;
@@ -98,7 +99,7 @@ impl<M: StateMachine> Opening<M> {
         Ok(Begun {
             engine,
             store: Store::new(reader.clone(), snapshots.clone()),
-            applier: Applier::new(state, applier, reader, snapshots.clone()),
+            applier: Applier::new(state, applier, reader, snapshots.clone(), newest),
             snapshots,
             is_immediate: self.storage.is_immediate(),
             log: LogWriter::new(self.storage),

@@ -1,14 +1,14 @@
 //! What is read for slow followers and stored for ourselves when we are one.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
-use little_raft_core::{Fetch, Input, PieceOutcome, ReceivedPiece, ReplicaId, message};
+use little_raft_core::message::{self, Content};
+use little_raft_core::{Base, Fetch, Input, PieceOutcome, ReceivedPiece, ReplicaId};
 
-use super::pieces::Tail;
+use super::pieces::is_whole;
 use crate::error::StorageError;
-use crate::storage::{LogReader, SnapshotFiles, SnapshotSink};
+use crate::storage::{Arriving, LogReader, SnapshotFiles};
 
 /// Something to do with files that nobody's heartbeat may wait for.
 #[derive(Debug)]
@@ -23,14 +23,15 @@ pub enum StoreWork {
 pub struct Store {
     reader: Arc<dyn LogReader>,
     snapshots: Arc<dyn SnapshotFiles>,
-    receiving: BTreeMap<ReplicaId, Receiving>,
+    /// One at a time: who sends another replaces what was begun.
+    receiving: Option<Receiving>,
 }
 
 struct Receiving {
-    transfer: u64,
-    stored: u64,
-    tail: Tail,
-    sink: Box<dyn SnapshotSink>,
+    from: ReplicaId,
+    base: Base,
+    content: Content,
+    arriving: Arriving,
 }
 
 impl Store {
@@ -39,7 +40,7 @@ impl Store {
         Self {
             reader,
             snapshots,
-            receiving: BTreeMap::new(),
+            receiving: None,
         }
     }
 
@@ -68,7 +69,9 @@ impl Store {
         let (from, transfer) = (received.from, received.piece.transfer);
         let outcome = self.store(from, &received.piece).unwrap_or_else(|error| {
             tracing::warn!(%from, %error, "a snapshot could not be received");
-            self.receiving.remove(&from);
+            if let Some(receiving) = self.receiving.take() {
+                receiving.arriving.sink.discard();
+            }
             PieceOutcome::Failed
         });
         Input::PieceStored {
@@ -83,103 +86,88 @@ impl Store {
         from: ReplicaId,
         piece: &message::Snapshot,
     ) -> Result<PieceOutcome, StorageError> {
-        let known = self.receiving.get(&from).map(|r| (r.transfer, r.stored));
-        let stored = match known {
-            Some((transfer, stored)) if transfer == piece.transfer => stored,
-            _ if piece.offset == 0 => {
-                self.begin(from, piece)?;
-                0
+        let is_of = |receiving: &Receiving| receiving.is_of(from, piece);
+        if !self.receiving.as_ref().is_some_and(is_of) {
+            if piece.offset > 0 {
+                return Ok(PieceOutcome::Failed);
             }
-            _ => return Ok(PieceOutcome::Failed),
-        };
-        if piece.offset != stored {
-            return Ok(PieceOutcome::Stored(stored));
+            self.receiving = None;
+            self.receiving = Some(Receiving::begin(&*self.snapshots, from, piece)?);
         }
-        let receiving = self.receiving.get_mut(&from).expect("begun above");
-        receiving.sink.write_all(&piece.data).map_err(|error| {
-            StorageError::fatal(format!("a piece could not be stored: {error}"))
-        })?;
-        receiving.tail.update(&piece.data);
-        receiving.stored += piece.data.len() as u64;
-        if !piece.done {
-            return Ok(PieceOutcome::Stored(receiving.stored));
+        let receiving = self.receiving.as_mut().expect("begun above");
+        if piece.offset == receiving.arriving.length {
+            receiving.append(piece)?;
+            if piece.done {
+                return self.finish(piece.base.clone());
+            }
         }
-        let receiving = self.receiving.remove(&from).expect("used above");
-        // Rule 10: whole, and as the sender wrote it, before anybody can see it.
-        if !receiving.tail.is_valid() {
-            return Err(StorageError::fatal("its checksum differs from its content"));
-        }
-        receiving.sink.finish()?;
-        Ok(PieceOutcome::Complete(piece.base.clone()))
+        Ok(PieceOutcome::Stored(receiving.arriving.length))
     }
 
-    fn begin(&mut self, from: ReplicaId, piece: &message::Snapshot) -> Result<(), StorageError> {
-        // One at a time: who sends a newer one, or another sender, replaces what was begun.
-        self.receiving.clear();
-        let receiving = Receiving {
-            transfer: piece.transfer,
-            stored: 0,
-            tail: Tail::default(),
-            sink: self.snapshots.create(&piece.base)?,
+    fn finish(&mut self, base: Base) -> Result<PieceOutcome, StorageError> {
+        // Rule 10: whole, and as the sender wrote it, before anybody can see it.
+        let is_whole = |receiving: &mut Receiving| is_whole(receiving.arriving.checksum);
+        match self.receiving.take_if(is_whole) {
+            Some(receiving) => receiving.arriving.sink.finish()?,
+            None => return Err(StorageError::fatal("its checksum differs from its content")),
+        }
+        Ok(PieceOutcome::Complete(base))
+    }
+}
+
+impl Receiving {
+    /// Goes on with what has arrived of the same, whenever that was.
+    fn begin(
+        files: &dyn SnapshotFiles,
+        from: ReplicaId,
+        piece: &message::Snapshot,
+    ) -> Result<Self, StorageError> {
+        let content = match piece.content {
+            Content::Made(transfer) => format!("{:x}-{transfer:x}", from.0),
+            Content::Kept { length, checksum } => format!("{length:x}-{checksum:x}-kept"),
         };
-        self.receiving.insert(from, receiving);
+        let mut arriving = files.receive(&piece.base, &content)?;
+        if arriving.length > length_max(piece) {
+            arriving.sink.discard();
+            arriving = files.receive(&piece.base, &content)?;
+        }
+        Ok(Self {
+            from,
+            base: piece.base.clone(),
+            content: piece.content,
+            arriving,
+        })
+    }
+
+    /// Whether the piece is of the same content: what two replicas made of one state may differ.
+    fn is_of(&self, from: ReplicaId, piece: &message::Snapshot) -> bool {
+        let may_come = match self.content {
+            Content::Made(_) => self.from == from,
+            Content::Kept { .. } => true,
+        };
+        may_come && self.content == piece.content && self.base == piece.base
+    }
+
+    fn append(&mut self, piece: &message::Snapshot) -> Result<(), StorageError> {
+        if piece.end() > length_max(piece) {
+            return Err(StorageError::fatal("more arrived than was announced"));
+        }
+        let arriving = &mut self.arriving;
+        arriving.sink.write_all(&piece.data).map_err(|error| {
+            StorageError::fatal(format!("a piece could not be stored: {error}"))
+        })?;
+        arriving.checksum = crc32c::crc32c_append(arriving.checksum, &piece.data);
+        arriving.length = piece.end();
         Ok(())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use little_raft_core::{Base, Position};
-
-    use super::super::pieces::Whole;
-    use super::*;
-    use crate::machine::Snapshot;
-    use crate::memory::MemoryStorage;
-    use crate::storage::Storage;
-
-    fn send(store: &mut Store, transfer: u64, data: &[u8]) -> PieceOutcome {
-        let (first, second) = data.split_at(data.len() / 2);
-        let mut outcome = PieceOutcome::Failed;
-        for (offset, part, done) in [(0, first, false), (first.len() as u64, second, true)] {
-            let piece = message::Snapshot {
-                transfer,
-                base: Base {
-                    position: Position::new(5, 1),
-                    ..Base::default()
-                },
-                offset,
-                data: Bytes::copy_from_slice(part),
-                done,
-            };
-            let from = ReplicaId(2);
-            let input = store.run(StoreWork::Piece(ReceivedPiece { from, piece }));
-            let Input::PieceStored { outcome: next, .. } = input else {
-                panic!("a piece was stored, not {input:?}");
-            };
-            outcome = next;
-        }
-        outcome
-    }
-
-    #[test]
-    fn a_received_snapshot_is_whole_or_not_there() {
-        let storage = MemoryStorage::new();
-        let mut store = Store::new(storage.reader(), storage.snapshots());
-        let (mut whole, view) = (Vec::new(), b"a state".to_vec());
-        let sessions = Bytes::new();
-        let written = Whole { sessions, view }.write_to(&mut whole);
-        written.expect("memory takes it");
-        let at = Position::new(5, 1);
-        for (transfer, place) in (1..).zip(0..whole.len()) {
-            let mut bad = whole.clone();
-            bad[place] ^= 1;
-            let outcome = send(&mut store, transfer, &bad);
-            assert_eq!(outcome, PieceOutcome::Failed, "byte {place}");
-            assert!(storage.snapshots().open(at).is_err(), "byte {place}");
-        }
-        let outcome = send(&mut store, 100, &whole);
-        assert!(matches!(outcome, PieceOutcome::Complete(base) if base.position == at));
-        storage.snapshots().open(at).expect("it is there");
+fn length_max(piece: &message::Snapshot) -> u64 {
+    match piece.content {
+        Content::Made(_) => u64::MAX,
+        Content::Kept { length, .. } => length,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,14 @@
 //! A storage in memory. What it holds outlives the replica, as a disk would.
 
-use std::io::{self, Cursor, Read, Write as IoWrite};
+use std::io::{self, Cursor, Write as IoWrite};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use little_raft_core::{Base, Entry, EntryKind, Identity, Position, Restored, Runs, Write};
 
 use crate::error::StorageError;
-use crate::storage::{Founding, LogReader, Opened, SnapshotFiles, SnapshotSink, Space, Storage};
+use crate::storage::{
+    Founding, LogReader, Opened, SnapshotFiles, SnapshotSink, SnapshotStream, Space, Storage,
+};
 
 /// Remembers in memory. Clones share what they hold, so that a replica can be started again on a clone of its
 /// storage. Everything is lost with the last clone: a cluster on this forgets its promises when the process ends.
@@ -188,7 +190,7 @@ impl SnapshotFiles for MemoryStorage {
         }))
     }
 
-    fn open(&self, position: Position) -> Result<Box<dyn Read + Send>, StorageError> {
+    fn open(&self, position: Position) -> Result<Box<dyn SnapshotStream>, StorageError> {
         let disk = self.disk();
         let found = disk
             .snapshots

@@ -7,9 +7,10 @@ use std::time::Duration;
 use little_raft_core::{Now, Write};
 
 use super::Shell;
+use super::transfers::Begun;
 use crate::cluster::Cluster;
 use crate::combine::{TakeIn, fill};
-use crate::driver::{Effects, Engine, Event, LogOutcome, LogWriter, Store, StoreWork};
+use crate::driver::{ApplyWork, Effects, Engine, Event, LogOutcome, LogWriter, Store, StoreWork};
 use crate::error::{StopReason, StorageError};
 use crate::machine::StateMachine;
 use crate::status::{Board, Told};
@@ -255,8 +256,10 @@ fn leave_to_store<M: StateMachine>(shell: &Shell<M>, effects: &mut Effects<M>) {
 }
 
 fn serve_transfers<M: StateMachine>(shell: &Shell<M>, effects: &mut Effects<M>) {
-    for transfer in effects.begun.drain(..) {
-        shell.transfers.begin(transfer);
+    for send in effects.begun.drain(..) {
+        if let Begun::Anew(except) = shell.transfers.begin(send) {
+            effects.apply.push(ApplyWork::Source(send, except));
+        }
     }
     for wanted in effects.pieces.drain(..) {
         shell.transfers.want(wanted);

@@ -129,7 +129,7 @@ impl<M: StateMachine> Shell<M> {
         if let Some(applied) = done.applied {
             self.report(applied);
         }
-        if let Some(send) = done.view_failed {
+        if let Some(send) = done.source_failed {
             self.complete(Event::core(Input::SendFailed {
                 to: send.to,
                 transfer: send.transfer,
@@ -138,7 +138,7 @@ impl<M: StateMachine> Shell<M> {
         match done.job.map(|job| *job) {
             None => {}
             Some(Job::Save(base, whole)) => self.save(base, whole),
-            Some(Job::Serve(send, base, whole)) => transfers::serve(self, send, base, whole),
+            Some(Job::Serve(send, source)) => transfers::serve(self, send, source),
         }
     }
 

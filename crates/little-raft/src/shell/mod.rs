@@ -20,6 +20,7 @@ mod stop;
 mod tests;
 mod threads;
 mod transfers;
+mod wanted;
 
 use std::collections::VecDeque;
 use std::io;

@@ -109,6 +109,7 @@ fn shell(election: Duration) -> Arc<Shell<Nothing>> {
         limits,
         reader.clone(),
         snapshots.clone(),
+        None,
     );
     let progress = engine.progress();
     let shown = Shown {
@@ -409,6 +410,7 @@ fn a_command_that_rotted_in_the_log_is_not_applied() {
         limits,
         storage.reader(),
         storage.snapshots(),
+        None,
     );
     let rotten = Entry {
         payload: bytes::Bytes::from_static(b"what was propose!"),

@@ -1,21 +1,26 @@
 //! Snapshots on their way to followers: a thread each, that is never ahead of the follower by more than a piece.
+//!
+//! A transfer that breaks off leaves its thread waiting for a while, with what it sends: the next transfer to that
+//! follower goes on with it.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use little_raft_core::{Base, Input, ReplicaId, SendPiece, SendSnapshot, message};
+use little_raft_core::{Input, Position, ReplicaId, SendPiece, SendSnapshot, Sent, message};
 
+use super::wanted::Wanted;
 use super::{Shell, panicked};
-use crate::driver::{Event, PieceWriter, Whole};
-use crate::machine::{Snapshot, StateMachine};
+use crate::driver::{Event, Label, PieceWriter, Source};
+use crate::machine::StateMachine;
 
-/// The transfers that go on.
+/// The transfers that go on, and those that broke off.
 pub(super) struct Transfers {
-    going: Mutex<BTreeMap<(ReplicaId, u64), Arc<Wanted>>>,
+    going: Mutex<BTreeMap<ReplicaId, Arc<Wanted>>>,
     pace: Pace,
 }
 
@@ -26,11 +31,12 @@ struct Pace {
     free_at: Mutex<Instant>,
 }
 
-/// Which piece the follower wants.
-#[derive(Default)]
-struct Wanted {
-    state: Mutex<(Option<u64>, bool)>,
-    changed: Condvar,
+/// How a transfer begins.
+pub(super) enum Begun {
+    /// It goes on with what was sent before.
+    Resumed,
+    /// Something is to be found to send, but not the snapshot at this position: it did not do.
+    Anew(Option<Position>),
 }
 
 impl Pace {
@@ -57,160 +63,169 @@ impl Transfers {
         }
     }
 
-    pub(super) fn begin(&self, send: SendSnapshot) {
-        let wanted = Arc::new(Wanted::default());
-        // The first piece is wanted from the start.
-        wanted.set(Some(0), false);
-        self.lock().insert((send.to, send.transfer), wanted);
+    pub(super) fn begin(&self, send: SendSnapshot) -> Begun {
+        let mut going = self.lock();
+        let before = going.get(&send.to);
+        if before.is_some_and(|wanted| wanted.resume(send)) {
+            return Begun::Resumed;
+        }
+        let except = before.and_then(|wanted| wanted.end());
+        going.insert(send.to, Arc::new(Wanted::begin(send.transfer)));
+        Begun::Anew(except)
     }
 
     pub(super) fn want(&self, piece: SendPiece) {
-        let wanted = self.lock().get(&(piece.to, piece.transfer)).cloned();
-        if let Some(wanted) = wanted {
-            wanted.set(Some(piece.offset), false);
+        if let Some(wanted) = self.of(piece.to) {
+            wanted.want(piece);
         }
     }
 
-    pub(super) fn end(&self, send: SendSnapshot) {
-        if let Some(wanted) = self.lock().remove(&(send.to, send.transfer)) {
-            wanted.set(None, true);
+    pub(super) fn end(&self, sent: Sent) {
+        if let Some(wanted) = self.of(sent.to) {
+            wanted.sent(sent);
         }
     }
 
     pub(super) fn end_all(&self) {
         for (_, wanted) in std::mem::take(&mut *self.lock()) {
-            wanted.set(None, true);
+            wanted.end();
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(ReplicaId, u64), Arc<Wanted>>> {
+    fn of(&self, to: ReplicaId) -> Option<Arc<Wanted>> {
+        self.lock().get(&to).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ReplicaId, Arc<Wanted>>> {
         self.going.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Wanted {
-    fn set(&self, offset: Option<u64>, ended: bool) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = (offset, ended);
-        self.changed.notify_one();
-    }
-
-    /// Waits until then; `None` if the transfer is over before.
-    fn pause(&self, until: Instant) -> Option<()> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            if state.1 || left.is_zero() {
-                return (!state.1).then_some(());
-            }
-            let waited = self.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    /// The offset that is wanted next; `None` once the transfer is over.
-    fn wait(&self) -> Option<u64> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if state.1 {
-                return None;
-            }
-            if let Some(offset) = state.0.take() {
-                return Some(offset);
-            }
-            let waited = self.changed.wait(state);
-            state = waited.unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
-/// Streams a view to a follower, on a thread of its own.
+/// Streams a snapshot to a follower, on a thread of its own.
 pub(super) fn serve<M: StateMachine>(
     shell: &Arc<Shell<M>>,
     send: SendSnapshot,
-    base: Base,
-    mut whole: Whole<M::Snapshot>,
+    source: Source<M::Snapshot>,
 ) {
-    let key = (send.to, send.transfer);
-    let Some(wanted) = shell.transfers.lock().get(&key).cloned() else {
+    let position = source.label().base().position;
+    let wanted = shell.transfers.of(send.to);
+    let Some(wanted) = wanted.filter(|wanted| wanted.takes(send.transfer, position)) else {
         return;
     };
+    let waiting = wanted.clone();
     let started = shell.spawn("raft-send-snapshot", move |shell| {
         let streamed = catch_unwind(AssertUnwindSafe(|| {
-            stream(&shell, send, &base, &mut whole, &wanted)
+            serve_transfers(&shell, send, source, &wanted);
         }));
-        match streamed {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(to = %send.to, %error, "a snapshot was not sent to its end");
-                failed(&shell, send);
-            }
-            Err(panic) => shell.fail(panicked(&*panic)),
+        if let Err(panic) = streamed {
+            shell.fail(panicked(&*panic));
         }
     });
     if started.is_err() {
-        failed(shell, send);
+        waiting.end();
+        failed(shell, send.to, send.transfer);
     }
 }
 
-fn stream<M: StateMachine>(
+/// One transfer after the other, as long as each breaks off.
+fn serve_transfers<M: StateMachine>(
     shell: &Arc<Shell<M>>,
     send: SendSnapshot,
-    base: &Base,
-    whole: &mut Whole<M::Snapshot>,
+    mut source: Source<M::Snapshot>,
     wanted: &Wanted,
-) -> io::Result<()> {
-    let over = || io::Error::new(io::ErrorKind::Interrupted, "the transfer is over");
-    let mut before: Option<message::Snapshot> = None;
-    let mut hand_on = |offset: u64, data: Vec<u8>, done: bool| -> io::Result<()> {
-        let piece = message::Snapshot {
-            transfer: send.transfer,
-            base: base.clone(),
-            offset,
-            data: Bytes::from(data),
-            done,
+) {
+    let mut next = Some(send.transfer);
+    while let Some(transfer) = next {
+        let sending = Sending {
+            shell,
+            to: send.to,
+            transfer,
+            wanted,
+            label: source.label().clone(),
+            asked: None,
+            last: None,
         };
-        loop {
-            let next = wanted.wait().ok_or_else(over)?;
-            let again = before.as_ref().filter(|before| before.offset == next);
-            let chosen = match again {
-                Some(before) => before.clone(),
-                None if next == offset => {
-                    if let Some(at) = shell.transfers.pace.turn(piece.data.len()) {
-                        wanted.pause(at).ok_or_else(over)?;
-                    }
-                    piece.clone()
-                }
-                None => return Err(io::Error::other("a piece was wanted that is gone")),
-            };
-            shell.complete(Event::core(Input::SendPiece {
-                to: send.to,
-                piece: chosen,
-            }));
-            if next == offset {
-                before = Some(piece);
-                return Ok(());
-            }
+        let Err(error) = sending.stream(&mut source);
+        if wanted.fail(transfer) {
+            tracing::warn!(to = %send.to, %error, "a snapshot was not sent to its end");
+            return failed(shell, send.to, transfer);
         }
-    };
-    let mut writer = PieceWriter::new(shell.piece_bytes, &mut hand_on);
-    whole.write_to(&mut writer)?;
-    writer.finish()?;
-    let last = before.expect("one piece at least was handed on");
-    // The last piece may be wanted again, until the transfer is over.
-    while let Some(offset) = wanted.wait() {
-        if offset == last.offset {
-            shell.complete(Event::core(Input::SendPiece {
-                to: send.to,
-                piece: last.clone(),
-            }));
-        }
+        next = wanted.next();
     }
-    Ok(())
 }
 
-fn failed<M: StateMachine>(shell: &Arc<Shell<M>>, send: SendSnapshot) {
-    shell.complete(Event::core(Input::SendFailed {
-        to: send.to,
-        transfer: send.transfer,
-    }));
+/// One transfer.
+struct Sending<'a, M: StateMachine> {
+    shell: &'a Arc<Shell<M>>,
+    to: ReplicaId,
+    transfer: u64,
+    wanted: &'a Wanted,
+    label: Label,
+    /// An offset that is wanted, and waited for no more.
+    asked: Option<u64>,
+    /// The piece that was sent last, which may be wanted again.
+    last: Option<message::Snapshot>,
+}
+
+impl<M: StateMachine> Sending<'_, M> {
+    /// Sends all that the follower lacks, and returns when the transfer is over, or can't go on.
+    fn stream(mut self, source: &mut Source<M::Snapshot>) -> io::Result<Infallible> {
+        self.offset()?;
+        let question = self.label.piece(self.transfer, 0, Bytes::new(), false);
+        self.send(question);
+        let begin = self.offset()?;
+        self.asked = Some(begin);
+        let piece_bytes = self.shell.piece_bytes;
+        let hand_on = |offset, data, done| self.hand_on(offset, data, done);
+        let mut writer = PieceWriter::new(begin, piece_bytes, hand_on);
+        source.write_from(begin, &mut writer)?;
+        writer.finish()?;
+        loop {
+            let offset = self.offset()?;
+            self.send_again(offset)?;
+        }
+    }
+
+    fn hand_on(&mut self, offset: u64, data: Vec<u8>, done: bool) -> io::Result<()> {
+        let piece = self
+            .label
+            .piece(self.transfer, offset, Bytes::from(data), done);
+        loop {
+            let next = self.offset()?;
+            if next == offset {
+                break;
+            }
+            self.send_again(next)?;
+        }
+        if let Some(at) = self.shell.transfers.pace.turn(piece.data.len()) {
+            self.wanted.pause(self.transfer, at)?;
+        }
+        self.last = Some(piece.clone());
+        self.send(piece);
+        Ok(())
+    }
+
+    fn offset(&mut self) -> io::Result<u64> {
+        match self.asked.take() {
+            Some(offset) => Ok(offset),
+            None => self.wanted.offset(self.transfer),
+        }
+    }
+
+    fn send_again(&mut self, offset: u64) -> io::Result<()> {
+        let last = self.last.clone().filter(|last| last.offset == offset);
+        let last = last.ok_or_else(|| io::Error::other("a piece was wanted that is gone"))?;
+        self.send(last);
+        Ok(())
+    }
+
+    fn send(&self, piece: message::Snapshot) {
+        let to = self.to;
+        let input = Input::SendPiece { to, piece };
+        self.shell.complete(Event::core(input));
+    }
+}
+
+fn failed<M: StateMachine>(shell: &Arc<Shell<M>>, to: ReplicaId, transfer: u64) {
+    shell.complete(Event::core(Input::SendFailed { to, transfer }));
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod durable;
+pub mod proxy;
 
 use std::io::{self, Read, Write as _};
 use std::net::TcpListener;

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use little_raft_core::message::{Append, Body, Read, Snapshot, Stamp};
+use little_raft_core::message::{Append, Body, Content, Read, Snapshot, Stamp};
 use little_raft_core::{Base, Entry, EntryKind, Message, Position, ReplicaId};
 use little_raft_net::{Handler, Hello, Listener, Options, Refusal, Tcp};
 
@@ -206,6 +206,7 @@ pub fn piece(from: u64, to: u64, offset: u64, data: Bytes) -> Message {
     let piece = Snapshot {
         transfer: 1,
         base: Base::default(),
+        content: Content::Made(1),
         offset,
         data,
         done: false,

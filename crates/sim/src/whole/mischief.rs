@@ -30,6 +30,24 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
         self.at(after, Due::Trouble);
     }
 
+    /// Strikes a replica that receives a snapshot, or those who send one.
+    pub(super) fn interrupt(&mut self, id: u64) {
+        let kinds = [Trouble::Kill, Trouble::Isolated, Trouble::Transfer];
+        let trouble = self.random.pick(&kinds);
+        let runs = self.seats[&id].running.is_some();
+        if !self.is_rough || !runs || !self.troubles.allows(trouble) {
+            return;
+        }
+        self.say(format!("{trouble:?} while {id} receives a snapshot"));
+        let ids: Vec<u64> = self.running().collect();
+        match trouble {
+            Trouble::Transfer => ids
+                .into_iter()
+                .for_each(|id| self.make_trouble(trouble, id)),
+            _ => self.make_trouble(trouble, id),
+        }
+    }
+
     fn make_trouble(&mut self, trouble: Trouble, id: u64) {
         match trouble {
             Trouble::Kill => {

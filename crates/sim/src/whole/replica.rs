@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use little_raft::driver::{
-    Applier, ApplierConfig, ApplyWork, Begun, Engine, EngineConfig, Event, Job, LogWriter, Opening,
-    Store, StoreWork, Whole, save,
+    Applier, ApplierConfig, ApplyWork, Begun, Engine, EngineConfig, Event, Job, Label, LogWriter,
+    Opening, Store, StoreWork, Whole, save,
 };
 use little_raft::{
-    Base, Founding, Message, ReplicaId, Snapshot, SnapshotFiles, StateMachine, WalStorage, Write,
+    Base, Founding, Message, ReplicaId, SnapshotFiles, StateMachine, WalStorage, Write,
 };
-use little_raft_core::{Codec, Config, Input, Now, SendPiece, SendSnapshot, message};
+use little_raft_core::{
+    Codec, Config, Input, Now, PieceOutcome, SendPiece, SendSnapshot, Sent, TransferEnd,
+};
 use little_raft_wal::Options;
 
 use super::disk::{Failure, SimDisk};
@@ -27,6 +29,7 @@ pub(super) enum Part {
     Store,
     Applier,
     Saver,
+    Sender,
 }
 
 /// How a replica is set up.
@@ -40,6 +43,8 @@ pub(super) struct Setup {
     pub(super) piece_bytes: usize,
     /// The machine is a durable one, and stores itself once in so many commits; zero for one in memory.
     pub(super) stored_every: u64,
+    /// How long a piece of a snapshot waits for its turn at most: snapshots are sent at a rate.
+    pub(super) piece_pause_max: u64,
 }
 
 pub(super) struct Replica<M: StateMachine> {
@@ -54,15 +59,33 @@ pub(super) struct Replica<M: StateMachine> {
     to_store: VecDeque<StoreWork>,
     to_apply: VecDeque<ApplyWork<M>>,
     saving: Option<(Base, Whole<M::Snapshot>)>,
-    /// Snapshots on their way to followers: what they are, and which piece is wanted.
-    transfers: BTreeMap<(ReplicaId, u64), Transfer>,
+    /// Snapshots on their way to followers.
+    transfers: BTreeMap<ReplicaId, Transfer>,
+    /// Who sent the newest piece of a snapshot.
+    received_from: Option<ReplicaId>,
     is_full: bool,
 }
 
 #[derive(Default)]
 struct Transfer {
-    stream: Option<(Base, Bytes)>,
+    /// The transfer that goes on, or the last one.
+    number: u64,
+    /// What is sent; kept for the next transfer, if this one breaks off.
+    source: Option<(Label, Bytes)>,
+    /// Which piece is wanted.
     wanted: Option<u64>,
+    /// Whether the follower was asked how far it is.
+    is_asked: bool,
+    /// It could not be sent, or not be used.
+    is_useless: bool,
+    /// The follower has it.
+    is_done: bool,
+}
+
+impl Transfer {
+    fn is_due(&self) -> bool {
+        self.source.is_some() && self.wanted.is_some()
+    }
 }
 
 /// What came of a piece of work.
@@ -70,6 +93,7 @@ struct Transfer {
 pub(super) struct Came {
     pub(super) messages: Vec<Message>,
     pub(super) is_removed: bool,
+    pub(super) reached: Option<&'static str>,
 }
 
 impl<M: StateMachine> Replica<M> {
@@ -111,6 +135,7 @@ impl<M: StateMachine> Replica<M> {
             to_apply: VecDeque::new(),
             saving: None,
             transfers: BTreeMap::new(),
+            received_from: None,
             is_full: false,
         })
     }
@@ -131,6 +156,7 @@ impl<M: StateMachine> Replica<M> {
             Part::Store => !self.to_store.is_empty(),
             Part::Applier => !self.to_apply.is_empty(),
             Part::Saver => self.saving.is_some(),
+            Part::Sender => self.transfers.values().any(Transfer::is_due),
         }
     }
 
@@ -146,12 +172,12 @@ impl<M: StateMachine> Replica<M> {
             Part::Log => self.run_log(random)?,
             Part::Store => {
                 if let Some(work) = self.to_store.pop_front() {
-                    let input = self.store.run(work);
-                    self.give(Event::Core(Box::new(input)));
+                    return Ok(self.run_store(work));
                 }
             }
             Part::Applier => self.run_applier()?,
             Part::Saver => self.run_saver(),
+            Part::Sender => self.send_pieces(),
         }
         Ok(Came::default())
     }
@@ -168,54 +194,87 @@ impl<M: StateMachine> Replica<M> {
         let came = Came {
             messages: effects.messages.drain(..).collect(),
             is_removed: effects.is_removed,
+            reached: None,
         };
         self.writes.extend(effects.write.take());
         self.to_store.extend(effects.store.drain(..));
-        for SendSnapshot { to, transfer, .. } in effects.begun.drain(..) {
-            let begun = Transfer {
-                stream: None,
-                wanted: Some(0),
-            };
-            self.transfers.insert((to, transfer), begun);
-        }
+        let begun: Vec<SendSnapshot> = effects.begun.drain(..).collect();
         let pieces: Vec<SendPiece> = effects.pieces.drain(..).collect();
-        for SendSnapshot { to, transfer, .. } in effects.ended.drain(..) {
-            self.transfers.remove(&(to, transfer));
-        }
+        let ended: Vec<Sent> = effects.ended.drain(..).collect();
         self.to_apply.extend(effects.apply.drain(..));
         effects.end_waits();
-        for SendPiece {
-            to,
-            transfer,
-            offset,
-        } in pieces
-        {
-            if let Some(going) = self.transfers.get_mut(&(to, transfer)) {
-                going.wanted = Some(offset);
+        begun.into_iter().for_each(|send| self.begin_transfer(send));
+        for piece in pieces {
+            if let Some(going) = self.transfer(piece.to, piece.transfer) {
+                going.wanted = Some(piece.offset);
             }
         }
-        self.send_pieces();
+        for sent in ended {
+            if let Some(going) = self.transfer(sent.to, sent.transfer) {
+                going.wanted = None;
+                going.is_useless |= sent.end == TransferEnd::Refused;
+                going.is_done |= sent.end == TransferEnd::Installed;
+            }
+        }
         came
     }
 
+    fn transfer(&mut self, to: ReplicaId, number: u64) -> Option<&mut Transfer> {
+        let going = self.transfers.get_mut(&to);
+        going.filter(|going| going.number == number)
+    }
+
+    /// As the driver does: what broke off goes on, and what did not do is not tried again.
+    fn begin_transfer(&mut self, send: SendSnapshot) {
+        let going = self.transfers.entry(send.to).or_default();
+        (going.number, going.wanted, going.is_asked) = (send.transfer, Some(0), false);
+        let position = going
+            .source
+            .as_ref()
+            .map(|(label, _)| label.base().position);
+        let reaches = position.is_some_and(|at| at.index >= send.index_min);
+        if !reaches || going.is_useless || going.is_done {
+            let except = position.filter(|_| going.is_useless);
+            (going.source, going.is_useless, going.is_done) = (None, false, false);
+            self.to_apply.push_back(ApplyWork::Source(send, except));
+        }
+    }
+
     fn send_pieces(&mut self) {
-        for ((to, transfer), going) in &mut self.transfers {
-            let (Some((base, stream)), Some(offset)) = (&going.stream, going.wanted) else {
+        for (to, going) in &mut self.transfers {
+            let Some((label, stream)) = &going.source else {
                 continue;
             };
-            going.wanted = None;
-            let from = (offset as usize).min(stream.len());
-            let end = (from + self.piece_bytes).min(stream.len());
-            let piece = message::Snapshot {
-                transfer: *transfer,
-                base: base.clone(),
-                offset,
-                data: stream.slice(from..end),
-                done: end == stream.len(),
+            let Some(offset) = going.wanted.take() else {
+                continue;
             };
+            let begin = (offset as usize).min(stream.len());
+            let end = (begin + self.piece_bytes).min(stream.len());
+            let (data, done) = match mem::replace(&mut going.is_asked, true) {
+                true => (stream.slice(begin..end), end == stream.len()),
+                false => (Bytes::new(), false),
+            };
+            let piece = label.piece(going.number, offset, data, done);
             let input = Input::SendPiece { to: *to, piece };
             self.inbox.push_back(Event::Core(Box::new(input)));
         }
+    }
+
+    fn run_store(&mut self, work: StoreWork) -> Came {
+        let from = match &work {
+            StoreWork::Piece(received) => Some((received.from, &received.piece)),
+            StoreWork::Fetch(_) => None,
+        };
+        let asked = from.filter(|(_, piece)| piece.data.is_empty() && !piece.done);
+        let (asked, from) = (asked.map(|(from, _)| from), from.map(|(from, _)| from));
+        let input = self.store.run(work);
+        let mut came = Came::default();
+        if let (Some(from), Input::PieceStored { outcome, .. }) = (asked, &input) {
+            came.reached = resumed(outcome, self.received_from, from);
+        }
+        self.received_from = from.or(self.received_from);
+        self.give(Event::Core(Box::new(input)));
+        came
     }
 
     fn run_log(&mut self, random: &mut Random) -> Result<(), String> {
@@ -240,20 +299,24 @@ impl<M: StateMachine> Replica<M> {
         if let Some(applied) = done.applied {
             self.give(Event::Applied(applied));
         }
-        if let Some(SendSnapshot { to, transfer, .. }) = done.view_failed {
+        if let Some(SendSnapshot { to, transfer, .. }) = done.source_failed {
             self.give(Event::Core(Box::new(Input::SendFailed { to, transfer })));
         }
         match done.job.map(|job| *job) {
             None => {}
             Some(Job::Save(base, whole)) => self.saving = Some((base, whole)),
-            Some(Job::Serve(send, base, mut whole)) => {
+            Some(Job::Serve(send, mut source)) => {
                 let mut stream = Vec::new();
-                let written = whole.write_to(&mut stream);
-                written.map_err(|error| format!("a snapshot can't be written: {error}"))?;
-                if let Some(going) = self.transfers.get_mut(&(send.to, send.transfer)) {
-                    going.stream = Some((base, stream.into()));
+                let SendSnapshot { to, transfer, .. } = send;
+                let is_failed = source.write_from(0, &mut stream).is_err();
+                let label = source.label().clone();
+                if let Some(going) = self.transfer(to, transfer) {
+                    going.source = Some((label, stream.into()));
+                    going.is_useless = is_failed;
                 }
-                self.send_pieces();
+                if is_failed {
+                    self.give(Event::Core(Box::new(Input::SendFailed { to, transfer })));
+                }
             }
         }
         Ok(())
@@ -282,6 +345,23 @@ impl<M: StateMachine> Replica<M> {
         }
         // Nor does a machine get to close its files.
         disk.fail_after(0, Failure::Power);
+    }
+}
+
+/// What a follower's answer to the question how far it is says about what it was sent before.
+fn resumed(
+    outcome: &PieceOutcome,
+    before: Option<ReplicaId>,
+    from: ReplicaId,
+) -> Option<&'static str> {
+    match outcome {
+        PieceOutcome::Complete(_) | PieceOutcome::Failed => None,
+        PieceOutcome::Stored(0) => Some("a snapshot was begun"),
+        PieceOutcome::Stored(_) => Some(match before {
+            None => "a snapshot was gone on with after a restart",
+            Some(before) if before == from => "a snapshot was gone on with",
+            Some(_) => "a snapshot was gone on with under another leader",
+        }),
     }
 }
 

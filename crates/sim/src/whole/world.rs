@@ -35,6 +35,8 @@ pub(super) enum Due {
     Arrive(Box<Message>),
     Ask,
     Trouble,
+    /// Somebody receives a snapshot: a good moment for trouble.
+    Interrupt(u64),
     Start(u64),
     Mend(u64),
     Operate,
@@ -77,6 +79,8 @@ pub(super) struct World<'a, M: StateMachine<Response: Debug>> {
     pub(super) leaders: BTreeMap<u64, u64>,
     /// Of all machines: see [`Setup`].
     stored_every: u64,
+    /// After how many entries all take snapshots; else each has a number of its own.
+    snapshot_entries: Option<u64>,
     pub(super) is_rough: bool,
     pub(super) story: Vec<String>,
     pub(super) reached: BTreeMap<&'static str, u64>,
@@ -92,6 +96,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
         let mut random = Random::new(seed);
         let replicas = random.pick(&[1, 3, 3, 3, 5]);
         let stored_every = random.pick(&[0, 0, 0, 1, 10]);
+        let snapshot_entries = random.chance(500).then(|| random.between(10, 200));
         let ledger = SharedLedger::default();
         let founders: Vec<Member> = (1..=replicas)
             .map(|id| Member::voter(id, address(id)))
@@ -115,6 +120,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             patient: None,
             leaders: BTreeMap::new(),
             stored_every,
+            snapshot_entries,
             is_rough: true,
             story: Vec::new(),
             reached: BTreeMap::new(),
@@ -171,6 +177,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             }
             Due::Ask => self.ask(),
             Due::Trouble => self.trouble(),
+            Due::Interrupt(id) => self.interrupt(id),
             Due::Start(id) => self.start(id),
             Due::Mend(id) => self.mend(id),
             Due::Operate => self.operate(),
@@ -228,13 +235,14 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
                 ..EngineConfig::default()
             },
             applier: ApplierConfig {
-                snapshot_entries: random.between(10, 200),
+                snapshot_entries: self.snapshot_entries.unwrap_or(random.between(10, 200)),
                 snapshot_bytes: 1 << 20,
             },
             segment_bytes: random.pick(&[4 << 10, 16 << 10, 64 << 10]),
             tail_bytes: random.pick(&[0, 1 << 10, 1 << 20]),
             piece_bytes: random.between(16, 2_000) as usize,
             stored_every: self.stored_every,
+            piece_pause_max: random.pick(&[MILLI, 10 * MILLI, 100 * MILLI]),
         };
         let seat = Seat {
             disk: SimDisk::default(),
@@ -336,6 +344,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             (Part::Store, slow * MILLI),
             (Part::Applier, slow * 200 * MICRO),
             (Part::Saver, slow * 5 * MILLI),
+            (Part::Sender, seat.setup.piece_pause_max),
         ] {
             if running.has_work(part) && seat.busy.insert(part) {
                 todo.push((
@@ -389,6 +398,11 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             .into_iter()
             .for_each(|message| self.send(message));
         self.schedule(id);
+        if let Some(what) = came.reached {
+            self.reach(what);
+            let after = self.random.between(MILLI, 100 * MILLI);
+            self.at(after, Due::Interrupt(id));
+        }
     }
 
     fn leads(&mut self, id: u64, term: u64) {

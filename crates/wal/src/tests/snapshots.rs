@@ -1,6 +1,6 @@
 //! Snapshots: whole or not at all, and the older one when the newest is damaged.
 
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use little_raft_core::{Base, Position};
 
 use super::disk::TestDisk;
 use super::harness::based;
-use crate::{SnapshotError, SnapshotStore};
+use crate::{SnapshotError, SnapshotStore, SnapshotWriter};
 
 const DIR: &str = "snapshots";
 
@@ -176,4 +176,95 @@ fn p46_a_snapshot_that_a_start_has_seen_survives_a_power_cut() {
         let kept = store(&disk.after_power_cut()).list().expect("lists");
         assert_eq!(kept, seen, "operation {failing} failed: {saved:?}");
     }
+}
+
+fn arrived(disk: &Arc<TestDisk>, content: &str) -> (SnapshotWriter, u64) {
+    let writer = store(disk).receive(&base(20), content).expect("begins");
+    let length = writer.length();
+    (writer, length)
+}
+
+#[test]
+fn what_arrives_outlives_its_writer_and_the_process_and_is_gone_on_with() {
+    let disk = Arc::new(TestDisk::default());
+    let sound = content(20);
+    for (round, piece) in sound.chunks(300_000).enumerate() {
+        let (mut writer, length) = arrived(&disk, "a");
+        assert_eq!(length, round as u64 * 300_000);
+        let before = crc32c::crc32c(&sound[..length as usize]);
+        assert_eq!(writer.checksum(), before);
+        writer.write(piece).expect("stores");
+    }
+    let (writer, _) = arrived(&disk, "a");
+    writer.finish().expect("finishes");
+    let newest = store(&disk)
+        .newest(Position::new(20, 1))
+        .expect("is intact");
+    let mut read = Vec::new();
+    let mut snapshot = newest.snapshot.expect("is there");
+    snapshot.read_to_end(&mut read).expect("reads");
+    assert_eq!(read, sound);
+    assert_eq!(disk.paths().len(), 1, "nothing else is left");
+}
+
+#[test]
+fn what_arrives_of_another_content_or_base_begins_anew_and_only_one_is_there() {
+    let disk = Arc::new(TestDisk::default());
+    let (mut writer, _) = arrived(&disk, "a");
+    writer.write(b"of a").expect("stores");
+    drop(writer);
+    let (mut writer, length) = arrived(&disk, "b");
+    assert_eq!((length, disk.paths().len()), (0, 1));
+    writer.write(b"of b").expect("stores");
+    drop(writer);
+    let other = Base {
+        position: Position::new(20, 1),
+        ..Base::default()
+    };
+    let writer = store(&disk).receive(&other, "b").expect("begins");
+    assert_eq!(writer.length(), 0, "with other members");
+    drop(writer);
+    let (writer, length) = arrived(&disk, "b");
+    assert_eq!(length, 0);
+    writer.discard();
+    assert_eq!(disk.paths(), [] as [&Path; 0], "given up, it is gone");
+}
+
+#[test]
+fn what_arrives_goes_away_once_a_newer_snapshot_is_there() {
+    let disk = Arc::new(TestDisk::default());
+    for (index, is_left) in [(10, true), (30, false)] {
+        let (mut writer, _) = arrived(&disk, "a");
+        writer.write(b"of a").expect("stores");
+        drop(writer);
+        save(&store(&disk), index, &short(index)).expect("saves");
+        let (_, length) = arrived(&disk, "a");
+        assert_eq!(length > 0, is_left, "a snapshot of {index}");
+    }
+}
+
+#[test]
+fn a_snapshot_is_read_from_anywhere_and_checked_if_read_whole() {
+    let disk = Arc::new(TestDisk::default());
+    save(&store(&disk), 10, &short(10)).expect("saves");
+    let open = || store(&disk).at(Position::new(10, 1)).expect("opens");
+    let mut reader = open();
+    for at in [89, 0, 40, 90] {
+        reader.seek(SeekFrom::Start(at)).expect("is inside");
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).expect("reads");
+        assert_eq!(read, short(10)[at as usize..]);
+    }
+    assert!(reader.seek(SeekFrom::Start(91)).is_err());
+    assert!(reader.seek(SeekFrom::End(-91)).is_err());
+    let path = disk.paths().pop().expect("is there");
+    let mut rotten = disk.bytes(&path);
+    let place = rotten.len() - 30;
+    rotten[place] ^= 1;
+    disk.set_bytes(&path, rotten);
+    let mut reader = open();
+    reader.seek(SeekFrom::Start(40)).expect("is inside");
+    reader.seek(SeekFrom::Start(0)).expect("is inside");
+    let error = reader.read_to_end(&mut Vec::new()).expect_err("it rotted");
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
 }
