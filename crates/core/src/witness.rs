@@ -21,7 +21,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::following::is_well_formed;
-use crate::message::{Ballot, Body, Snapshot, SnapshotOutcome, Supply, Vote};
+use crate::message::{Ballot, Body, Content, Snapshot, SnapshotOutcome, Supply, Vote};
 use crate::progress::{Mode, Progress};
 use crate::raft::{Own, Part, Raft};
 use crate::replication::Leading;
@@ -89,6 +89,7 @@ impl Progress {
                 position,
                 membership: own.members.at(position.index).clone(),
             },
+            content: Content::Made(transfer),
             offset: 0,
             data: Bytes::new(),
             done: true,

@@ -1,7 +1,7 @@
 //! What can't be played in a script: a witness whose storage answers late, and what is no witness's business.
 
 use bytes::Bytes;
-use little_raft_core::message::{Append, Body, Snapshot, SnapshotOutcome, Stamp};
+use little_raft_core::message::{Append, Body, Content, Snapshot, SnapshotOutcome, Stamp};
 use little_raft_core::{
     Base, Config, Entry, EntryKind, Identity, Input, Member, Membership, Message, Now, Position,
     Raft, ReplicaId, Restored,
@@ -136,6 +136,7 @@ fn where_the_log_begins_is_enough_for_a_witness_alone() {
                 position,
                 membership: raft.membership().clone(),
             },
+            content: Content::Made(1),
             offset: 0,
             data: Bytes::from_static(data),
             done: true,

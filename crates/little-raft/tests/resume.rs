@@ -125,7 +125,9 @@ fn a_snapshot_goes_on_under_another_leader_that_has_the_same() {
     let before = leader(&pair.each_ref());
     let next = ReplicaId(2 - before as u64);
     until("the other leads", || {
-        pair[before].transfer_leadership(Some(next));
+        pair[before]
+            .transfer_leadership(Some(next))
+            .expect("it may lead");
         (pair[1 - before].status().state == State::Leader).then_some(())
     });
     group.proxy.mend();
