@@ -299,9 +299,13 @@ fn a_proposal_whose_condition_fails_is_not_applied() {
     let group = Group::new(3);
     let (leader, follower) = (group.leader(), group.follower());
     until("the data directories are bound", || {
-        let status = group.at(follower).status();
-        let bound = status.members.iter().all(|it| it.incarnation.is_some());
-        (bound && status.applied == group.at(leader).status().last).then_some(())
+        // The follower may hear of it before the leader has shown it.
+        let both = [leader, follower].map(|id| group.at(id).status());
+        let are_bound = both.iter().all(|status| {
+            let mut members = status.members.iter();
+            members.all(|it| it.incarnation.is_some()) && status.applied == both[0].last
+        });
+        are_bound.then_some(())
     });
     let status = group.at(leader).status();
     let (version, last) = (status.members_version, status.last);
