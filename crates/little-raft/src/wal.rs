@@ -8,8 +8,8 @@ use std::thread::{self, JoinHandle};
 
 use little_raft_core::{Base, Entry, Identity, Membership, Position, Restored, Write};
 use little_raft_wal::{
-    AppendError, Disk, Options, Reader, RealDisk, SnapshotError, SnapshotStore, SnapshotWriter,
-    Upkeeper, Wal,
+    AppendError, Damage, Disk, Options, Reader, RealDisk, SnapshotError, SnapshotStore,
+    SnapshotWriter, Upkeeper, Wal,
 };
 
 use crate::error::StorageError;
@@ -35,6 +35,8 @@ pub struct WalStorage {
 struct Open {
     wal: Wal,
     snapshots: SnapshotStore,
+    /// Of the newest snapshot, where none that is whole reaches the log.
+    damage: Option<Damage>,
     upkeep: Upkeep,
     since_upkeep: usize,
     low: bool,
@@ -87,18 +89,19 @@ impl Storage for WalStorage {
             restored.base.membership = Membership::founders(founders);
         }
         let snapshots = SnapshotStore::open(self.disk.clone(), &wal.snapshots_dir(GROUP))?;
-        let kept = newest(&snapshots, restored.base.position)?;
+        let (kept, damage) = newest(&snapshots, restored.base.position)?;
         self.open = Some(Open {
             upkeep: Upkeep::new(wal.upkeeper(), self.has_threads).map_err(StorageError::fatal)?,
             wal,
             snapshots,
+            damage,
             since_upkeep: 0,
             low: false,
         });
         Ok(Opened {
             identity: recovered.identity,
             restored,
-            snapshots: kept,
+            snapshots: kept.into_iter().collect(),
         })
     }
 
@@ -140,13 +143,20 @@ impl Storage for WalStorage {
 
     fn snapshots(&self) -> Arc<dyn SnapshotFiles> {
         let open = self.open.as_ref().expect("a storage is opened first");
-        Arc::new(WalSnapshots(open.snapshots.clone()))
+        Arc::new(WalSnapshots {
+            store: open.snapshots.clone(),
+            damage: open.damage.clone(),
+        })
     }
 }
 
 /// The newest snapshot that is whole. Newer ones that are damaged are removed, so that they don't count among the two
-/// that are kept; but where the log needs one and none is whole, the damaged ones are all there is.
-fn newest(snapshots: &SnapshotStore, log_base: Position) -> Result<Vec<Base>, StorageError> {
+/// that are kept; but where the log needs one and none is whole, the damaged ones are all there is: then what is wrong with
+/// the newest is said, too.
+fn newest(
+    snapshots: &SnapshotStore,
+    log_base: Position,
+) -> Result<(Option<Base>, Option<Damage>), StorageError> {
     // Whether it reaches the log is for recovery to say: a durable machine may need none.
     let found = snapshots.newest(Position::default())?;
     for damage in &found.damaged {
@@ -154,14 +164,18 @@ fn newest(snapshots: &SnapshotStore, log_base: Position) -> Result<Vec<Base>, St
     }
     let base = found.snapshot.map(|snapshot| snapshot.base().clone());
     let best = base.as_ref().map_or(0, |base| base.position.index);
-    if !found.damaged.is_empty() && best >= log_base.index {
+    let damage = found.damaged.into_iter().next();
+    if best < log_base.index {
+        return Ok((base, damage));
+    }
+    if damage.is_some() {
         for position in snapshots.list()? {
             if position.index > best {
                 snapshots.remove(position)?;
             }
         }
     }
-    Ok(base.into_iter().collect())
+    Ok((base, None))
 }
 
 struct WalReader(Reader);
@@ -174,15 +188,18 @@ impl LogReader for WalReader {
     }
 }
 
-struct WalSnapshots(SnapshotStore);
+struct WalSnapshots {
+    store: SnapshotStore,
+    damage: Option<Damage>,
+}
 
 impl SnapshotFiles for WalSnapshots {
     fn create(&self, base: &Base) -> Result<Box<dyn SnapshotSink>, StorageError> {
-        Ok(Box::new(WalSink(self.0.begin(base)?)))
+        Ok(Box::new(WalSink(self.store.begin(base)?)))
     }
 
     fn receive(&self, base: &Base, content: &str) -> Result<Arriving, StorageError> {
-        let writer = self.0.receive(base, content)?;
+        let writer = self.store.receive(base, content)?;
         Ok(Arriving {
             length: writer.length(),
             checksum: writer.checksum(),
@@ -191,7 +208,14 @@ impl SnapshotFiles for WalSnapshots {
     }
 
     fn open(&self, position: Position) -> Result<Box<dyn SnapshotStream>, StorageError> {
-        Ok(Box::new(self.0.at(position)?))
+        match (self.store.at(position), &self.damage) {
+            // The log begins after one that was given up for those that are damaged.
+            (Err(SnapshotError::Missing { log_base, .. }), Some(damage)) => {
+                let damage = damage.clone();
+                Err(SnapshotError::Unusable { damage, log_base }.into())
+            }
+            (opened, _) => Ok(Box::new(opened?)),
+        }
     }
 }
 

@@ -144,6 +144,16 @@ fn a_damaged_snapshot_is_passed_over_and_without_any_the_replica_refuses_to_star
     }
     let replica = start().expect("it is whole again");
     assert_eq!(commands(&replica), expected);
+    drop(replica);
+
+    // The one that the log begins after may be gone already: then the others are named.
+    let mut all = snapshots(&dir.0);
+    let newest = all.pop().expect("there is one");
+    all.iter()
+        .for_each(|path| std::fs::remove_file(path).expect("it is there"));
+    flip_a_byte(&newest);
+    let text = start().expect_err("no snapshot is whole").to_string();
+    assert!(text.contains(newest.to_str().expect("ASCII")), "{text}");
 }
 
 #[test]
