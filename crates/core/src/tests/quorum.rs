@@ -23,6 +23,17 @@ fn all_values(count: u32) -> impl Iterator<Item = Vec<u64>> {
         .map(move |code| (0..count).map(|digit| code / 4u64.pow(digit) % 4).collect())
 }
 
+/// Of five, those of `outgoing` vote today and those of `incoming` next.
+fn joint(incoming: &[u64], outgoing: &[u64]) -> Membership {
+    let role = |half: &[u64], id| half.contains(&id).then_some(Role::Voter);
+    let members = (1..=5).map(|id| Member {
+        role: role(outgoing, id),
+        next_role: role(incoming, id),
+        ..Member::voter(id, "")
+    });
+    Membership::founders(members)
+}
+
 #[test]
 fn p25_majorities_by_brute_force_up_to_seven_voters() {
     for voters in 1..=7 {
@@ -50,13 +61,7 @@ fn p25_a_joint_quorum_is_a_quorum_of_both_halves() {
     ];
     for incoming in &halves {
         for outgoing in &halves {
-            let role = |half: &[u64], id| half.contains(&id).then_some(Role::Voter);
-            let members = (1..=5).map(|id| Member {
-                role: role(outgoing, id),
-                next_role: role(incoming, id),
-                ..Member::voter(id, "")
-            });
-            let membership = Membership::founders(members);
+            let membership = joint(incoming, outgoing);
             for values in all_values(5) {
                 let values: Vec<u64> = [vec![0], values].concat();
                 let both = slowly(incoming, &values).min(slowly(outgoing, &values));
@@ -91,14 +96,8 @@ fn settled_is_what_two_full_voters_have_by_brute_force() {
     let halves = [vec![1, 2, 3], vec![3, 4], vec![2], vec![5], vec![1, 2, 5]];
     for incoming in &halves {
         for outgoing in &halves {
-            let role = |half: &[u64], id| half.contains(&id).then_some(Role::Voter);
-            let members = (1..=5).map(|id| Member {
-                role: role(outgoing, id),
-                next_role: role(incoming, id),
-                witness: id == 5,
-                ..Member::voter(id, "")
-            });
-            let membership = Membership::founders(members);
+            let mut membership = joint(incoming, outgoing);
+            membership.members[4].witness = true;
             let full =
                 |half: &[u64]| -> Vec<u64> { half.iter().copied().filter(|id| *id != 5).collect() };
             for values in all_values(5) {
