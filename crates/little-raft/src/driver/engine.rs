@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use little_raft_core::{
-    Apply, Base, Codec, Conditions, Config, ConfigError, EntryKind, Input, Membership, Now,
-    Position, Raft, Refusal, ReplicaId, Restored, State, Timing, planted,
+    Apply, Base, Codec, Config, ConfigError, EntryKind, Input, Membership, Now, Position, Raft,
+    Refusal, ReplicaId, Restored, State, Timing, planted,
 };
 
 use super::applier::{Applied, ApplyWork, Batch};
@@ -346,9 +346,7 @@ impl<M: StateMachine> Engine<M> {
         let payload = command.to_bytes();
         let proposal = little_raft_core::Proposal {
             kind: EntryKind::Digest,
-            checksum: checksum(&payload),
-            payload,
-            conditions: Conditions::default(),
+            ..little_raft_core::Proposal::command(checksum(&payload), payload)
         };
         let ticket = self.proposals.next_ticket();
         self.raft.step(now, Input::Propose { ticket, proposal });
