@@ -4,7 +4,7 @@
 //! Clients are tasks of one runtime on both sides. openraft's tasks run in that same runtime, which suits it best on
 //! few cores, or with `--own-runtime` as in its own benchmark: in one of 16 threads, and clients in another of one.
 //!
-//! `memory [--rounds 5] [--seconds 2] [--own-runtime] [--only ours|openraft] [--json]`
+//! `memory [--rounds 5] [--seconds 2] [--clients 1|64|4096] [--own-runtime] [--only ours|openraft] [--json]`
 
 mod openraft_side;
 mod our_side;
@@ -22,11 +22,14 @@ fn main() -> ExitCode {
     let options = Options::from_command_line();
     let rounds: usize = options.or("--rounds", 5);
     let time = Duration::from_secs_f64(options.or("--seconds", 2.0));
+    let clients: Option<u64> = options.find("--clients");
+    let bars = BARS.iter().copied();
+    let bars = bars.filter(|(count, _)| clients.is_none_or(|clients| clients == *count));
     let only: Option<String> = options.find("--only");
     let runs = |side: &str| only.as_ref().is_none_or(|only| only == side);
     let runtimes = Runtimes::start(options.has("--own-runtime"));
     let mut report = Report::new("memory", &options);
-    for (clients, bar) in BARS {
+    for (clients, bar) in bars {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             if runs("openraft") {
