@@ -112,6 +112,7 @@ impl Log {
         self.cache.push_run(run);
     }
 
+    #[inline]
     fn reach(&mut self, entry: &Entry) {
         let Position { index, term } = entry.position;
         assert_eq!(

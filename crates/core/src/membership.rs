@@ -408,8 +408,8 @@ impl Own {
     }
 
     pub(crate) fn append_run(&mut self, run: Arc<[Entry]>) {
-        let entries = run.iter();
-        entries.for_each(|entry| self.append_membership(entry));
+        let memberships = run.iter().filter(|it| it.kind == EntryKind::Membership);
+        memberships.for_each(|entry| self.append_membership(entry));
         self.log.append_run(run);
     }
 

@@ -11,9 +11,16 @@ use crate::Entry;
 #[derive(Clone, Debug, Default)]
 pub struct Runs {
     /// Invariant: none is empty, and each follows the one before.
-    runs: VecDeque<Arc<[Entry]>>,
+    runs: VecDeque<Run>,
     /// The run that ends with what was appended last; closed by the first who asks.
     open: Vec<Entry>,
+    bytes: usize,
+}
+
+/// Entries that came together.
+#[derive(Clone, Debug)]
+struct Run {
+    entries: Arc<[Entry]>,
     bytes: usize,
 }
 
@@ -35,19 +42,23 @@ impl Runs {
     pub fn push_run(&mut self, run: Arc<[Entry]>) {
         self.close();
         if !run.is_empty() {
-            self.bytes += bytes(&run);
+            let run = Run::of(run);
+            self.bytes += run.bytes;
             self.runs.push_back(run);
         }
     }
 
     /// The oldest.
     pub fn first(&self) -> Option<&Entry> {
-        self.runs.front().map_or(&*self.open, |run| run).first()
+        let oldest = self.runs.front();
+        oldest.map_or(&*self.open, |run| &run.entries).first()
     }
 
     /// The newest.
     pub fn last(&self) -> Option<&Entry> {
-        self.open.last().or_else(|| self.runs.back()?.last())
+        self.open
+            .last()
+            .or_else(|| self.runs.back()?.entries.last())
     }
 
     /// Forgets all entries from `index` on.
@@ -55,24 +66,25 @@ impl Runs {
         self.close();
         while self.last().is_some_and(|it| it.position.index >= index) {
             let run = self.runs.pop_back().expect("the last one is in it");
-            self.bytes -= bytes(&run);
-            let count = run.partition_point(|entry| entry.position.index < index);
-            self.push_run(run[..count].into());
+            self.bytes -= run.bytes;
+            let is_kept = |entry: &Entry| entry.position.index < index;
+            let count = run.entries.partition_point(is_kept);
+            self.push_run(run.entries[..count].into());
         }
     }
 
     /// Forgets the oldest runs while this is over `bytes_max`, but none that goes beyond `settled`.
     pub fn shrink(&mut self, bytes_max: usize, settled: u64) {
-        let is_settled = |run: &Arc<[Entry]>| end(run) <= settled;
+        let is_settled = |run: &Run| run.end() <= settled;
         while self.bytes > bytes_max && self.runs.front().is_some_and(is_settled) {
-            self.bytes -= self.runs.pop_front().map_or(0, |run| bytes(&run));
+            self.bytes -= self.runs.pop_front().map_or(0, |run| run.bytes);
         }
     }
 
     /// The entries from `first` on; all, if it begins after that.
     pub fn from(&self, first: u64) -> impl Iterator<Item = &Entry> {
         let runs = self.runs.range(self.find(first)..);
-        let entries = runs.flat_map(|run| run.iter()).chain(&self.open);
+        let entries = runs.flat_map(|run| run.entries.iter()).chain(&self.open);
         entries.skip_while(move |entry| entry.position.index < first)
     }
 
@@ -80,8 +92,8 @@ impl Runs {
     pub fn get(&mut self, first: u64, last: u64, bytes_max: usize) -> Arc<[Entry]> {
         self.close();
         if let Some(run) = self.runs.get(self.find(first)) {
-            if (begin(run), end(run)) == (first, last) && bytes(run) <= bytes_max {
-                return run.clone();
+            if (run.begin(), run.end()) == (first, last) && run.bytes <= bytes_max {
+                return run.entries.clone();
             }
         }
         let mut bytes = 0;
@@ -94,30 +106,33 @@ impl Runs {
 
     /// The place of the run that `index` is in; the end, if none is. Most look for one of the newest two.
     fn find(&self, index: u64) -> usize {
-        let is_before = |run: &Arc<[Entry]>| end(run) < index;
+        let is_before = |run: &Run| run.end() < index;
         let newest = self.runs.len().saturating_sub(2);
         match self.runs.get(newest) {
             Some(run) if is_before(run) => newest + 1,
-            Some(run) if begin(run) <= index => newest,
+            Some(run) if run.begin() <= index => newest,
             _ => self.runs.partition_point(is_before),
         }
     }
 
     fn close(&mut self) {
         if !self.open.is_empty() {
-            self.runs.push_back(self.open.drain(..).collect());
+            self.runs.push_back(Run::of(self.open.drain(..).collect()));
         }
     }
 }
 
-fn begin(run: &[Entry]) -> u64 {
-    run[0].position.index
-}
+impl Run {
+    fn of(entries: Arc<[Entry]>) -> Self {
+        let bytes = entries.iter().map(Entry::bytes).sum();
+        Self { entries, bytes }
+    }
 
-fn end(run: &[Entry]) -> u64 {
-    run[run.len() - 1].position.index
-}
+    fn begin(&self) -> u64 {
+        self.entries[0].position.index
+    }
 
-fn bytes(run: &[Entry]) -> usize {
-    run.iter().map(Entry::bytes).sum()
+    fn end(&self) -> u64 {
+        self.entries[self.entries.len() - 1].position.index
+    }
 }

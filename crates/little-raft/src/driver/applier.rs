@@ -259,15 +259,18 @@ impl<M: StateMachine> Applier<M> {
             self.since_count += 1;
             self.since_bytes += entry.bytes();
             let waiter = waiter_of(entry.position, waiters, &mut replaced);
-            match (waiter, ended) {
-                (Some(waiter), Some(ended)) => self.endings.push((waiter, ended)),
-                (None, Some(ended)) => {
-                    if let Some(kept) = kept.as_mut() {
-                        kept.push((entry.position, ended));
-                    }
-                }
-                (None, None) => {}
-                (Some(_), None) => panic!("a proposal at {} became no command", entry.position),
+            let Some(ended) = ended else {
+                assert!(
+                    waiter.is_none(),
+                    "a proposal at {} became no command",
+                    entry.position
+                );
+                continue;
+            };
+            if let Some(waiter) = waiter {
+                self.endings.push((waiter, ended));
+            } else if let Some(kept) = kept.as_mut() {
+                kept.push((entry.position, ended));
             }
         }
         self.state.commit()?;

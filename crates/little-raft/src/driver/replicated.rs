@@ -127,10 +127,11 @@ impl<M: StateMachine> Replicated<M> {
     /// # Panics
     /// If it is not the next.
     pub fn apply(&mut self, entry: &LogEntry) -> Result<Option<Ended<M::Response>>, StopReason> {
-        let (new, old) = (entry.position, self.at.position);
+        let new = entry.position;
         assert!(
-            new.index == old.index + 1,
-            "the entry after {old} must be applied next, not {new}"
+            new.index == self.at.position.index + 1,
+            "the entry after {} must be applied next, not {new}",
+            self.at.position
         );
         if checksum(&entry.payload) != entry.checksum {
             return Err(StopReason::Storage(

@@ -152,12 +152,14 @@ impl<R> Proposals<R> {
             endings.push((waiter, Err(ProposeError::NotApplied)));
         } else {
             let key = (position.index, position.term);
-            let at = self
-                .placed
-                .iter()
-                .rposition(|(known, _)| (known.index, known.term) <= key)
-                .map_or(0, |at| at + 1);
-            self.placed.insert(at, (position, waiter));
+            let is_before = |(known, _): &(Position, _)| (known.index, known.term) <= key;
+            match self.placed.iter().rposition(is_before) {
+                Some(at) if at + 1 < self.placed.len() => {
+                    self.placed.insert(at + 1, (position, waiter));
+                }
+                None => self.placed.push_front((position, waiter)),
+                Some(_) => self.placed.push_back((position, waiter)),
+            }
         }
     }
 
