@@ -107,8 +107,10 @@ impl Own {
         end
     }
 
+    /// What a leader of this term has proved is never cut by it: two that speak for one term are liars, both.
     fn cut(&mut self, index: u64) {
         self.log.truncate(index);
+        self.following.verified = self.following.verified.min(index - 1);
         if !planted!(P31) {
             self.members.truncate(index);
         }

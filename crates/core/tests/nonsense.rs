@@ -212,6 +212,22 @@ fn an_append_or_a_supply_that_nobody_would_send_is_not_taken() {
     }
 }
 
+/// What the first has proved of the log ends where the second cuts it.
+#[test]
+fn of_two_leaders_of_one_term_neither_commits_what_is_not_there() {
+    let mut one = One::following();
+    let Body::Append(mut other) = append(Position::default(), vec![entry(1, 4)]) else {
+        unreachable!("made above");
+    };
+    other.committed = u64::MAX;
+    one.hear(3, 5, Body::Append(other));
+    assert_eq!(one.raft.last(), Position::new(1, 4));
+    assert_eq!(one.raft.committed(), 1);
+    one.raft.check_invariants();
+    one.hear(3, 5, append(Position::new(3, 5), vec![entry(4, 5)]));
+    one.raft.check_invariants();
+}
+
 #[test]
 fn an_acknowledgement_beyond_the_log_counts_for_nothing() {
     let mut one = One::leading();

@@ -136,6 +136,13 @@ impl Plan {
             else {
                 return Err(DecodeError::Unknown("record of a recovery", 0));
             };
+            // By its last entry a start knows that it was written, and does not write it again over what followed.
+            if entries.is_empty() {
+                return Err(DecodeError::Unknown(
+                    "write of a recovery without entries",
+                    0,
+                ));
+            }
             let write = Write {
                 number: 0,
                 hard_state,

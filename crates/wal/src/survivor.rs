@@ -142,8 +142,11 @@ impl Survivor {
     /// See [`OpenError`].
     ///
     /// # Panics
-    /// If a write's entries do not follow its group's log; nothing was changed then.
+    /// If a write has no entries, or they do not follow its group's log; nothing was changed then.
     pub fn rewrite(mut self, rewrite: Rewrite) -> Result<(), OpenError> {
+        let mut writes = rewrite.writes.iter();
+        let end_in_entries = writes.all(|(_, write)| !write.entries.is_empty());
+        assert!(end_in_entries, "a recovery ends in an entry of each group");
         self.make_durable()?;
         let now = Former {
             cluster: self.recorded.cluster,

@@ -10,6 +10,7 @@ use little_raft_core::{
 
 use super::disk::TestDisk;
 use super::harness::*;
+use crate::plan::{Former, Plan};
 use crate::{Founding, OpenError, Recovered, Rewrite, Survivor, Wal};
 
 const NEW: u64 = 0xc2;
@@ -334,4 +335,33 @@ fn a_recovery_whose_log_is_gone_is_damage() {
         .expect_err("nothing is there to go on from");
     assert!(matches!(error, OpenError::Damaged(_)), "{error}");
     assert!(error.to_string().contains("recovered"), "{error}");
+}
+
+/// Nothing would say that it was written: each start would write it over what followed.
+#[test]
+fn p59_a_recovery_that_writes_no_entry_is_damage() {
+    let disk = written();
+    recover(&disk).expect("it is recovered");
+    let identity = survivor(&disk).identity();
+    let plan = Plan {
+        cluster: NEW,
+        founders: Vec::new(),
+        former: Former {
+            cluster: founding().cluster,
+            founders: Vec::new(),
+        },
+        writes: vec![(
+            GROUP,
+            Write {
+                entries: [].into(),
+                ..alone()
+            },
+        )],
+    };
+    plan.store(&*disk, Path::new(DIR), &identity)
+        .expect("there is room");
+    let Err(OpenError::Damaged(damage)) = open(&disk) else {
+        panic!("it opened");
+    };
+    assert!(damage.to_string().contains("without entries"), "{damage}");
 }
