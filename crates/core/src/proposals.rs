@@ -8,20 +8,30 @@ use crate::message::{Body, Forward, ForwardReply};
 use crate::plant::planted;
 use crate::raft::{Own, Part, Raft};
 use crate::replication::Leading;
-use crate::{Conditions, EntryKind, Position, Proposal, Refusal, ReplicaId};
+use crate::{Conditions, EntryKind, Now, Position, Proposal, Refusal, ReplicaId};
 
 impl Raft {
-    pub(crate) fn propose(&mut self, ticket: u64, proposal: Proposal) {
+    /// Takes in a proposal. Who leads or knows no leader answers at once; else the answer comes under this ticket with
+    /// the [`outputs`](Self::outputs). [`Input::Propose`](crate::Input::Propose) is the same with all answers there.
+    pub fn propose(
+        &mut self,
+        now: Now,
+        ticket: u64,
+        proposal: Proposal,
+    ) -> Option<Result<Position, Refusal>> {
         let own = &mut self.own;
-        let answer = match (&mut self.part, own.leader) {
+        own.tell_time(now);
+        Some(match (&mut self.part, own.leader) {
             _ if own.config.witness && proposal.kind != EntryKind::Membership => {
                 Err(Refusal::Witness)
             }
             (Part::Leader(leading), _) => leading.take(own, proposal),
-            (_, Some(leader)) => return own.forward(leader, ticket, proposal),
+            (_, Some(leader)) => {
+                own.forward(leader, ticket, proposal);
+                return None;
+            }
             (_, None) => Err(Refusal::NoLeader),
-        };
-        own.out.proposed.push((ticket, answer));
+        })
     }
 }
 

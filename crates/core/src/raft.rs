@@ -153,7 +153,11 @@ impl Raft {
         match input {
             Input::Wake => self.wake(),
             Input::Message(message) => self.receive(message),
-            Input::Propose { ticket, proposal } => self.propose(ticket, proposal),
+            Input::Propose { ticket, proposal } => {
+                let answer = self.propose(now, ticket, proposal);
+                let answer = answer.map(|answer| (ticket, answer));
+                self.own.out.proposed.extend(answer);
+            }
             Input::Read { ticket } => own.read(ticket),
             Input::Flushed { write } => self.flushed(write),
             Input::Applied { index } => own.applied(index),
@@ -420,7 +424,7 @@ impl Own {
         }
     }
 
-    fn tell_time(&mut self, now: Now) {
+    pub(crate) fn tell_time(&mut self, now: Now) {
         self.now.monotonic = self.now.monotonic.max(now.monotonic);
         self.now.wall = now.wall;
     }

@@ -257,12 +257,10 @@ impl<M: StateMachine> Engine<M> {
             payload: proposal.payload.clone(),
             conditions: terms.map_or_else(Default::default, |terms| terms.conditions),
         };
-        let input = Input::Propose {
-            ticket,
-            proposal: proposed,
-        };
-        self.raft.step(now, input);
-        self.proposals.ask(ticket, proposal);
+        match self.raft.propose(now, ticket, proposed) {
+            Some(answer) => self.place(now, proposal, answer),
+            None => self.proposals.ask(ticket, proposal),
+        }
     }
 
     fn park(&mut self, proposal: Proposal<M::Response>) {
