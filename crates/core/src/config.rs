@@ -1,5 +1,6 @@
 //! What a replica is told when it is made.
 
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
@@ -23,6 +24,8 @@ pub struct Config {
     /// It is a witness: it has no state machine, installs and applies nothing, never leads, and can't be asked anything.
     /// The membership must say the same of it.
     pub witness: bool,
+    /// From whom it would rather have a snapshot than from the leader, in this order.
+    pub nearest: Vec<ReplicaId>,
     /// Serve reads by promises instead of rounds. The same on every replica; off unless all clocks are trusted.
     pub leases: Option<Leases>,
     /// Any number; id and boot are mixed in, so that replicas don't draw the same timeouts.
@@ -53,6 +56,7 @@ impl Config {
             boot: identity.boot,
             timing: Timing::default(),
             witness: false,
+            nearest: Vec::new(),
             leases: None,
             seed: identity.incarnation,
             message_bytes_max: 256 << 10,

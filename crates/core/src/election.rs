@@ -158,6 +158,7 @@ impl Raft {
         own.election_at = u64::MAX;
         (own.beat_at, own.contact) = (own.now.monotonic, own.now.monotonic);
         own.reads.ask_anew();
+        own.end_loans();
         self.part = Part::Leader(Leading::begin(own));
     }
 }

@@ -112,6 +112,7 @@ impl Raft {
         )
             .hash(&mut hasher);
         (&own.disk, own.accepting, own.applied, &own.applying).hash(&mut hasher);
+        (&own.borrowing, &own.loans).hash(&mut hasher);
         hasher.finish()
     }
 
@@ -121,6 +122,8 @@ impl Raft {
         let mut times = vec![&mut own.contact, &mut own.promised_until];
         times.extend([&mut own.election_at, &mut own.beat_at]);
         times.extend(&mut own.disk.busy_since);
+        times.extend(own.borrowing.lender.iter_mut().map(|it| &mut it.active_at));
+        times.extend(own.loans.values_mut().map(|loan| &mut loan.active_at));
         if let Part::Leader(leading) = &mut self.part {
             times.extend(leading.times());
         }
@@ -153,6 +156,7 @@ impl Raft {
                 Some(self.own.config.id),
                 "a leader knows itself"
             );
+            assert!(self.own.loans.is_empty(), "a leader lends nothing");
             for (id, progress) in &leading.progress {
                 assert!(
                     progress.matched < progress.next,

@@ -15,6 +15,7 @@ mod election;
 mod following;
 mod inspect;
 mod interface;
+mod loans;
 mod log;
 mod mail;
 mod membership;

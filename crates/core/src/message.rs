@@ -58,6 +58,10 @@ pub enum Body {
     Snapshot(Snapshot),
     /// Answers a [`Snapshot`] piece.
     SnapshotReply(SnapshotReply),
+    /// Asks one that does not lead for a snapshot of this index or a later one.
+    Borrow(u64),
+    /// A piece of a snapshot, from one that does not lead.
+    Lent(Snapshot),
     /// A proposal on its way to the leader.
     Forward(Forward),
     /// Answers a [`Forward`].
@@ -186,6 +190,8 @@ pub struct Snapshot {
     pub data: Bytes,
     /// Whether it is the last.
     pub done: bool,
+    /// Who else has such a snapshot, if its sender would rather have them asked.
+    pub elsewhere: Option<ReplicaId>,
 }
 
 /// Which content a snapshot has. Pieces of two contents are never put together, though their bases are the same; pieces
@@ -286,7 +292,7 @@ impl Message {
     pub fn class(&self) -> Class {
         match &self.body {
             Body::Append(_) | Body::Forward(_) | Body::Supply(_) => Class::Bulk,
-            Body::Snapshot(_) => Class::Snapshot,
+            Body::Snapshot(_) | Body::Lent(_) => Class::Snapshot,
             _ => Class::Urgent,
         }
     }
@@ -297,7 +303,9 @@ impl Message {
             Body::Append(append) => append.entries.iter().map(Entry::bytes).sum(),
             Body::Supply(supply) => supply.entries.iter().map(Entry::bytes).sum(),
             Body::Forward(forward) => forward.proposal.payload.len(),
-            Body::Snapshot(piece) => piece.data.len() + 64 * piece.base.membership.members.len(),
+            Body::Snapshot(piece) | Body::Lent(piece) => {
+                piece.data.len() + 64 * piece.base.membership.members.len()
+            }
             _ => 0,
         };
         Self::OVERHEAD_BYTES + body
@@ -320,7 +328,7 @@ codec_struct! {
     Append { stamp, prev, committed, settled, entries }
     Heartbeat { stamp, committed }
     AppendReply { stamp, promise, outcome }
-    Snapshot { transfer, base, content, offset, data, done }
+    Snapshot { transfer, base, content, offset, data, done, elsewhere }
     SnapshotReply { transfer, outcome }
     Forward { sequence, proposal }
     ForwardReply { sequence, outcome }
@@ -338,6 +346,6 @@ codec_enum! {
         Vote(vote) = 1, VoteReply(reply) = 2, Append(append) = 3, AppendReply(reply) = 4,
         Snapshot(piece) = 5, SnapshotReply(reply) = 6, Forward(forward) = 7, ForwardReply(reply) = 8,
         Read(read) = 9, ReadReply(reply) = 10, Campaign = 11, Removed(version) = 12,
-        Heartbeat(heartbeat) = 13, Supply(supply) = 14,
+        Heartbeat(heartbeat) = 13, Supply(supply) = 14, Borrow(index) = 15, Lent(piece) = 16,
     }
 }

@@ -7,11 +7,13 @@ use crate::config::nanos;
 use crate::disk::Disk;
 use crate::election::Campaign;
 use crate::following::Following;
+use crate::loans::Borrowing;
 use crate::log::Log;
 use crate::mail::Mail;
 use crate::membership::Memberships;
 use crate::message::Body;
 use crate::plant::planted;
+use crate::progress::Transfer;
 use crate::random::Random;
 use crate::reads::Reads;
 use crate::replication::Leading;
@@ -76,6 +78,9 @@ pub(crate) struct Own {
     pub(crate) reads: Reads,
     /// Forwarded proposals without an answer: sequence number, ticket.
     pub(crate) forwards: BTreeMap<u64, u64>,
+    pub(crate) borrowing: Borrowing,
+    /// Snapshots that we send without leading. Invariant: a leader has none.
+    pub(crate) loans: BTreeMap<ReplicaId, Transfer>,
     /// When the leader was last heard; for a leader, when what a quorum had answered at the last heartbeat was sent.
     pub(crate) contact: u64,
     /// Until then we help no candidate but a leader's successor (rule 8).
@@ -118,6 +123,8 @@ impl Raft {
             following: Following::default(),
             reads: Reads::default(),
             forwards: BTreeMap::new(),
+            borrowing: Borrowing::default(),
+            loans: BTreeMap::new(),
             contact: now.monotonic,
             promised_until: now.monotonic + config.leases.map_or(0, |it| nanos(it.longest)),
             election_at: now.monotonic,
@@ -175,12 +182,14 @@ impl Raft {
                 Part::Leader(leading) => leading.fetched(own, to, entries),
                 _ => own.fetched_to_supply(to, entries),
             },
-            Input::SendPiece { to, piece } => {
-                self.if_leading(|it, own| it.send_piece(own, to, piece))
-            }
-            Input::SendFailed { to, transfer } => {
-                self.if_leading(|it, own| it.send_failed(own, to, transfer));
-            }
+            Input::SendPiece { to, piece } => match &mut self.part {
+                Part::Leader(leading) => leading.send_piece(own, to, piece),
+                _ => own.lend_piece(to, piece),
+            },
+            Input::SendFailed { to, transfer } => match &mut self.part {
+                Part::Leader(leading) => leading.send_failed(own, to, transfer),
+                _ => own.lend_failed(to, transfer),
+            },
             Input::Transfer { to } => self.if_leading(|it, own| it.hand_over(own, to)),
         }
     }
@@ -239,7 +248,8 @@ impl Raft {
     /// What recurs every heartbeat, while there is something to recur for.
     fn beat(&mut self) {
         let Part::Leader(leading) = &mut self.part else {
-            return self.own.reads.ask_again();
+            self.own.reads.ask_again();
+            return self.own.watch_loans();
         };
         match leading.reason_to_step_down(&mut self.own) {
             None => leading.lead_on(&mut self.own),
@@ -290,9 +300,10 @@ impl Raft {
             Body::AppendReply(reply) => {
                 self.if_leading(|it, own| it.append_answered(own, from, reply))
             }
-            Body::SnapshotReply(reply) => {
-                self.if_leading(|it, own| it.piece_answered(own, from, reply))
-            }
+            Body::SnapshotReply(reply) => match &mut self.part {
+                Part::Leader(leading) => leading.piece_answered(own, from, reply),
+                _ => own.loan_answered(from, reply),
+            },
             Body::Forward(forward) => {
                 self.if_leading(|it, own| it.forward_arrived(own, from, forward))
             }
@@ -301,7 +312,9 @@ impl Raft {
             _ if is_leader => {}
             Body::Append(append) => self.hear_leader(from).append_arrived(from, append),
             Body::Heartbeat(heartbeat) => self.hear_leader(from).heartbeat_arrived(heartbeat),
-            Body::Snapshot(piece) => self.hear_leader(from).piece_arrived(from, piece),
+            Body::Snapshot(piece) => self.hear_leader(from).offer_arrived(from, piece),
+            Body::Borrow(index) => own.lend(from, index),
+            Body::Lent(piece) => own.lent_arrived(from, piece),
             Body::VoteReply(reply) => self.vote_arrived(from, reply),
             Body::ForwardReply(reply) => own.forward_answered(reply),
             Body::ReadReply(reply) => own.read_answered(reply),
@@ -346,6 +359,7 @@ impl Raft {
             leading.end_transfers(own);
         }
         own.beat_at = u64::MAX;
+        own.watch_loans();
         own.put_off_election();
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Pieces go out one by one, each after the one before was stored. Upholds rule 10.
 
+use crate::loans::Borrowing;
 use crate::message::{Body, Snapshot, SnapshotOutcome, SnapshotReply};
 use crate::plant::planted;
 use crate::progress::{Mode, Progress, Transfer};
@@ -15,14 +16,9 @@ use crate::{
 
 impl Progress {
     pub(crate) fn begin_transfer(&mut self, to: ReplicaId, own: &mut Own) {
-        let transfer = own.mail.number();
-        self.enter(Mode::Snapshot(Transfer {
-            number: transfer,
-            active_at: own.now.monotonic,
-            end: TransferEnd::BrokenOff,
-            is_open: false,
-            piece: None,
-        }));
+        let begun = Transfer::begin(own);
+        let transfer = begun.number;
+        self.enter(Mode::Snapshot(begun));
         match own.members.newest().is_witness(to) {
             true => self.send_base(to, own, transfer),
             false => own.out.send_snapshot.push(SendSnapshot {
@@ -35,10 +31,9 @@ impl Progress {
 
     /// A transfer that is under way is over, done or not: find out anew what the follower has.
     pub(crate) fn end_transfer(&mut self, to: ReplicaId, out: &mut Outputs) {
-        if let Mode::Snapshot(Transfer { number, end, .. }) = self.mode {
+        if let Mode::Snapshot(transfer) = &self.mode {
+            out.sent.push(transfer.over(to));
             self.probe_from(self.matched + 1);
-            let transfer = number;
-            out.sent.push(Sent { to, transfer, end });
         }
     }
 
@@ -47,13 +42,65 @@ impl Progress {
         let Mode::Snapshot(transfer) = &self.mode else {
             return;
         };
-        let silence = own.now.monotonic.saturating_sub(transfer.active_at);
-        let election = own.config.timing.election_nanos();
-        if silence >= 10 * election && !planted!(P45) {
+        if transfer.has_stopped(own) {
             self.end_transfer(to, &mut own.out);
-        } else if silence >= election {
-            let late = transfer.piece.clone().map(Body::Snapshot);
-            late.into_iter().for_each(|piece| own.send(to, piece));
+        } else if let Some(piece) = transfer.late_piece(own) {
+            own.send(to, Body::Snapshot(piece));
+        }
+    }
+}
+
+impl Transfer {
+    pub(crate) fn begin(own: &mut Own) -> Self {
+        Self {
+            number: own.mail.number(),
+            active_at: own.now.monotonic,
+            end: TransferEnd::BrokenOff,
+            is_open: false,
+            piece: None,
+        }
+    }
+
+    pub(crate) fn goes_on(&mut self, now: u64, piece: &Snapshot) {
+        self.active_at = now;
+        self.piece = Some(piece.clone());
+    }
+
+    /// All below `offset` is stored: the piece that is to be sent next. The first answer may ask to go on where a
+    /// transfer before was broken off. After that only the end of the piece under way asks for the next; anything else
+    /// is a duplicate, or from a follower that has lost what it had: it must not keep the transfer alive.
+    pub(crate) fn stored(&mut self, now: u64, to: ReplicaId, offset: u64) -> Option<SendPiece> {
+        let is_first = !self.is_open;
+        let asks = |piece: &mut Snapshot| is_first || piece.end() == offset;
+        self.piece.take_if(asks)?;
+        self.is_open = true;
+        self.active_at = now;
+        Some(SendPiece {
+            to,
+            transfer: self.number,
+            offset,
+        })
+    }
+
+    /// The piece under way, if its answer is late.
+    pub(crate) fn late_piece(&self, own: &Own) -> Option<Snapshot> {
+        let is_late = self.silence(own) >= own.config.timing.election_nanos();
+        self.piece.clone().filter(|_| is_late)
+    }
+
+    pub(crate) fn has_stopped(&self, own: &Own) -> bool {
+        self.silence(own) >= own.patience() && !planted!(P45)
+    }
+
+    fn silence(&self, own: &Own) -> u64 {
+        own.now.monotonic.saturating_sub(self.active_at)
+    }
+
+    pub(crate) fn over(&self, to: ReplicaId) -> Sent {
+        Sent {
+            to,
+            transfer: self.number,
+            end: self.end,
         }
     }
 }
@@ -63,10 +110,11 @@ impl Leading {
         self.progress.get_mut(&to)?.transfer(number)
     }
 
-    pub(crate) fn send_piece(&mut self, own: &mut Own, to: ReplicaId, piece: Snapshot) {
+    pub(crate) fn send_piece(&mut self, own: &mut Own, to: ReplicaId, mut piece: Snapshot) {
+        let elsewhere = self.elsewhere(own, to, piece.base.position.index);
         if let Some(transfer) = self.transfer(to, piece.transfer) {
-            transfer.active_at = own.now.monotonic;
-            transfer.piece = Some(piece.clone());
+            piece.elsewhere = elsewhere.filter(|_| !transfer.is_open);
+            transfer.goes_on(own.now.monotonic, &piece);
             own.send(to, Body::Snapshot(piece));
         }
     }
@@ -89,34 +137,20 @@ impl Leading {
         let Some(progress) = self.progress.get_mut(&from) else {
             return;
         };
-        let (to, number) = (from, reply.transfer);
-        let Some(transfer) = progress.transfer(number) else {
+        let Some(transfer) = progress.transfer(reply.transfer) else {
             return;
         };
         match reply.outcome {
             SnapshotOutcome::Stored(offset) => {
-                // The first answer may ask to go on where a transfer before was broken off. After that only the end of
-                // the piece under way asks for the next; anything else is a duplicate, or from a follower that has
-                // lost what it had: it must not keep the transfer alive.
-                let is_first = !transfer.is_open;
-                let asks = |piece: &mut Snapshot| is_first || piece.end() == offset;
-                if transfer.piece.take_if(asks).is_some() {
-                    transfer.is_open = true;
-                    transfer.active_at = own.now.monotonic;
-                    let transfer = number;
-                    own.out.send_piece.push(SendPiece {
-                        to,
-                        transfer,
-                        offset,
-                    });
-                }
+                let next = transfer.stored(own.now.monotonic, from, offset);
+                own.out.send_piece.extend(next);
             }
             SnapshotOutcome::Installed => {
                 transfer.end = TransferEnd::Installed;
                 let piece = transfer.piece.take();
                 let index = piece.map_or(0, |piece| piece.base.position.index);
                 progress.matched = progress.matched.max(index);
-                progress.end_transfer(to, &mut own.out);
+                progress.end_transfer(from, &mut own.out);
                 self.commit(own);
             }
             // It is tried again when the deadline has passed, not at once.
@@ -129,6 +163,18 @@ impl Leading {
 }
 
 impl Own {
+    /// So long nothing may come of a transfer.
+    pub(crate) fn patience(&self) -> u64 {
+        10 * self.config.timing.election_nanos()
+    }
+
+    /// The leader has sent it.
+    pub(crate) fn offer_arrived(&mut self, from: ReplicaId, piece: Snapshot) {
+        if piece.base.position.index <= self.hard.committed || !self.borrows(&piece) {
+            self.piece_arrived(from, piece);
+        }
+    }
+
     pub(crate) fn piece_arrived(&mut self, from: ReplicaId, piece: Snapshot) {
         let Base {
             position,
@@ -151,7 +197,10 @@ impl Own {
     pub(crate) fn piece_stored(&mut self, from: ReplicaId, transfer: u64, outcome: PieceOutcome) {
         let outcome = match outcome {
             PieceOutcome::Stored(offset) => SnapshotOutcome::Stored(offset),
-            PieceOutcome::Failed => SnapshotOutcome::Refused,
+            PieceOutcome::Failed => {
+                self.give_up_lender(from);
+                SnapshotOutcome::Refused
+            }
             PieceOutcome::Complete(base) => {
                 self.install(base);
                 SnapshotOutcome::Installed
@@ -171,6 +220,7 @@ impl Own {
     pub(crate) fn install(&mut self, base: Base) {
         let index = base.position.index;
         if index > self.hard.committed {
+            self.borrowing = Borrowing::default();
             self.hard.committed = index;
             self.meet(&base.membership);
             self.rebase(base.clone());

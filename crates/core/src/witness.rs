@@ -93,6 +93,7 @@ impl Progress {
             offset: 0,
             data: Bytes::new(),
             done: true,
+            elsewhere: None,
         };
         if let Mode::Snapshot(transfer) = &mut self.mode {
             transfer.piece = Some(piece.clone());

@@ -192,7 +192,7 @@ impl Any {
     }
 
     fn body(&mut self) -> Body {
-        match self.below(14) {
+        match self.below(16) {
             0 => Body::Vote(Vote {
                 number: self.number(),
                 ballot: self.ballot(),
@@ -223,20 +223,7 @@ impl Any {
                     },
                 },
             }),
-            4 => Body::Snapshot(Snapshot {
-                transfer: self.number(),
-                base: self.base(),
-                content: match self.truth() {
-                    true => Content::Made(self.number()),
-                    false => Content::Kept {
-                        length: self.number(),
-                        checksum: self.number() as u32,
-                    },
-                },
-                offset: self.number(),
-                data: self.payload(),
-                done: self.truth(),
-            }),
+            4 => Body::Snapshot(self.piece()),
             5 => Body::SnapshotReply(SnapshotReply {
                 transfer: self.number(),
                 outcome: match self.below(3) {
@@ -273,7 +260,27 @@ impl Any {
                 prev: self.position(),
                 entries: self.some(Self::entry).into(),
             }),
+            13 => Body::Borrow(self.number()),
+            14 => Body::Lent(self.piece()),
             _ => Body::Campaign,
+        }
+    }
+
+    fn piece(&mut self) -> Snapshot {
+        Snapshot {
+            transfer: self.number(),
+            base: self.base(),
+            content: match self.truth() {
+                true => Content::Made(self.number()),
+                false => Content::Kept {
+                    length: self.number(),
+                    checksum: self.number() as u32,
+                },
+            },
+            offset: self.number(),
+            data: self.payload(),
+            done: self.truth(),
+            elsewhere: self.maybe(Self::id),
         }
     }
 

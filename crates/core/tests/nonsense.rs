@@ -266,6 +266,7 @@ fn a_snapshot_of_what_cannot_be_is_not_stored() {
             offset: 0,
             data: Bytes::new(),
             done: true,
+            elsewhere: None,
         })
     };
     let answers = |one: &mut One, index, term| {
@@ -401,17 +402,7 @@ impl Any {
                     },
                 },
             }),
-            6 => Body::Snapshot(Snapshot {
-                transfer: number,
-                base: Base {
-                    position: self.position(raft),
-                    membership: raft.membership().clone(),
-                },
-                content: Content::Made(number),
-                offset: self.number(0),
-                data: Bytes::from_static(b"piece"),
-                done: self.below(2) == 0,
-            }),
+            6 => Body::Snapshot(self.piece(raft, number)),
             7 => Body::SnapshotReply(SnapshotReply {
                 transfer: number,
                 outcome: match self.below(3) {
@@ -443,7 +434,7 @@ impl Any {
                         .collect(),
                 })
             }
-            _ => match self.below(4) {
+            _ => match self.below(6) {
                 0 => Body::Read(Read { number }),
                 1 => Body::ReadReply(ReadReply {
                     number,
@@ -457,8 +448,25 @@ impl Any {
                     },
                     committed: self.number(last),
                 }),
+                3 => Body::Borrow(self.number(last)),
+                4 => Body::Lent(self.piece(raft, number)),
                 _ => Body::Campaign,
             },
+        }
+    }
+
+    fn piece(&mut self, raft: &Raft, transfer: u64) -> Snapshot {
+        Snapshot {
+            transfer,
+            base: Base {
+                position: self.position(raft),
+                membership: raft.membership().clone(),
+            },
+            content: Content::Made(transfer),
+            offset: self.number(0),
+            data: Bytes::from_static(b"piece"),
+            done: self.below(2) == 0,
+            elsewhere: Some(ReplicaId(1 + self.below(3))),
         }
     }
 }

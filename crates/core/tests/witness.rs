@@ -140,6 +140,7 @@ fn where_the_log_begins_is_enough_for_a_witness_alone() {
             offset: 0,
             data: Bytes::from_static(data),
             done: true,
+            elsewhere: None,
         };
         let said = hear(&mut raft, Body::Snapshot(piece));
         let answer = said.iter().find_map(|it| match it {

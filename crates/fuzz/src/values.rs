@@ -269,6 +269,7 @@ fn piece(u: &mut Unstructured<'_>) -> Result<Snapshot> {
         offset: number(u)?,
         data: payload(u)?,
         done: u.arbitrary()?,
+        elsewhere: maybe(u, id)?,
     })
 }
 
@@ -300,7 +301,7 @@ fn snapshot_outcome(u: &mut Unstructured<'_>) -> Result<SnapshotOutcome> {
 }
 
 pub fn body(u: &mut Unstructured<'_>) -> Result<Body> {
-    Ok(match u.int_in_range(0..=13)? {
+    Ok(match u.int_in_range(0..=15)? {
         0 => Body::Vote(Vote {
             number: number(u)?,
             ballot: ballot(u)?,
@@ -345,7 +346,9 @@ pub fn body(u: &mut Unstructured<'_>) -> Result<Body> {
             committed: number(u)?,
         }),
         12 => Body::Removed(number(u)?),
-        _ => Body::Supply(supply(u)?),
+        13 => Body::Supply(supply(u)?),
+        14 => Body::Borrow(number(u)?),
+        _ => Body::Lent(piece(u)?),
     })
 }
 

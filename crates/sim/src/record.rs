@@ -55,6 +55,8 @@ fn kind(body: &Body) -> u8 {
         Body::Removed(_) => 16,
         Body::Heartbeat(_) => 17,
         Body::Supply(_) => 18,
+        Body::Borrow(_) => 19,
+        Body::Lent(_) => 20,
     }
 }
 

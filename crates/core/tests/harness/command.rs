@@ -3,6 +3,7 @@
 //! ```text
 //! group 1 2 3 [leader=1] [term=2] [log=1@1,2@2] [committed=2] [window=..] [window_bytes=..] [message=..] [cache=..]
 //!             [uncommitted=..] [apply=..] [lease=10s] [restarted=yes] [unbound=yes] [witnesses=3,5]
+//!             [nearest=3:2,4:2] (3 would rather have snapshots from 2, and so would 4)
 //!                              replicas with these logs; elects a leader, whose own entry ends the log
 //! state 2 [term=..] [log=..] [committed=..] [vote=..]    replica 2 starts from this instead
 //! elect 1 [by 2 3]             lets it campaign until it leads; only these hear of it
@@ -40,6 +41,14 @@ use little_raft_core::{
 use super::machine::{Disk, Machine};
 use super::words;
 use super::world::{Voice, World};
+
+/// Whom `id` would rather have snapshots from.
+fn nearest(id: u64, words: &Words<'_>) -> Vec<ReplicaId> {
+    let all = words.option("nearest").unwrap_or_default().split(',');
+    let pairs = all.filter_map(|pair| pair.split_once(':'));
+    let own = pairs.filter(|(of, _)| number(of) == id);
+    own.map(|(_, near)| ReplicaId(number(near))).collect()
+}
 
 /// The words of a command, and its `name=value` options.
 struct Words<'a> {
@@ -315,6 +324,7 @@ impl World {
             config.uncommitted_bytes_max =
                 limit("uncommitted").unwrap_or(config.uncommitted_bytes_max);
             config.witness = is_witness(id);
+            config.nearest = nearest(id, words);
             config.leases = words.option("lease").map(|longest| Leases {
                 longest: time(longest),
                 drift: Duration::ZERO,

@@ -217,6 +217,7 @@ impl Machine {
             offset,
             data: vec![7; (end - offset) as usize].into(),
             done: end == 2 * PIECE_BYTES,
+            elsewhere: None,
         }
     }
 

@@ -1,6 +1,8 @@
 //! How messages, writes and the rest are said in a transcript.
 
-use little_raft_core::message::{AppendOutcome, Ballot, Body, SnapshotOutcome, Vote, VoteReply};
+use little_raft_core::message::{
+    AppendOutcome, Ballot, Body, Snapshot, SnapshotOutcome, Vote, VoteReply,
+};
 use little_raft_core::{
     Entry, EntryKind, Event, Membership, Message, Position, Role, State, Write,
 };
@@ -93,13 +95,9 @@ pub fn message(message: &Message, rounds: &mut Rounds) -> String {
             }
             AppendOutcome::Heard => format!("heard{}", rounds.say(reply.stamp.round)),
         },
-        Body::Snapshot(piece) => {
-            let end = if piece.done { ", the last" } else { "" };
-            format!(
-                "snapshot of {}, piece at {}{end}",
-                piece.base.position, piece.offset
-            )
-        }
+        Body::Snapshot(snapshot) => piece(snapshot),
+        Body::Borrow(index) => format!("lend me a snapshot of {index} or later"),
+        Body::Lent(snapshot) => format!("lent: {}", piece(snapshot)),
         Body::SnapshotReply(reply) => match reply.outcome {
             SnapshotOutcome::Stored(offset) => format!("snapshot stored up to {offset}"),
             SnapshotOutcome::Installed => "snapshot installed".into(),
@@ -124,6 +122,16 @@ pub fn message(message: &Message, rounds: &mut Rounds) -> String {
         Body::ReadReply(reply) => format!("read at {}", reply.index),
         Body::Campaign => "campaign now".into(),
     }
+}
+
+fn piece(piece: &Snapshot) -> String {
+    let end = if piece.done { ", the last" } else { "" };
+    let elsewhere = piece.elsewhere;
+    let elsewhere = elsewhere.map_or(String::new(), |id| format!(", or ask {id}"));
+    format!(
+        "snapshot of {}, piece at {}{end}{elsewhere}",
+        piece.base.position, piece.offset
+    )
 }
 
 pub fn payload(payload: &[u8]) -> String {

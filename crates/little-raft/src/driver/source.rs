@@ -102,6 +102,7 @@ impl Label {
             offset,
             data,
             done,
+            elsewhere: None,
         }
     }
 }

@@ -210,6 +210,7 @@ pub fn piece(from: u64, to: u64, offset: u64, data: Bytes) -> Message {
         offset,
         data,
         done: false,
+        elsewhere: None,
     };
     message(from, to, Body::Snapshot(piece))
 }

@@ -76,6 +76,7 @@ fn piece(content: Content, stream: &[u8], range: std::ops::Range<usize>) -> mess
         offset: range.start as u64,
         data: Bytes::copy_from_slice(&stream[range.clone()]),
         done: range.end == stream.len(),
+        elsewhere: None,
     }
 }
 
