@@ -46,6 +46,8 @@ situations! {
     GoAheadInSnapshot "go-ahead while a snapshot is sent"
     Resumed "snapshot goes on in another transfer"
     ResumedElsewhere "snapshot goes on from another leader"
+    Lent "snapshot from a follower"
+    LenderLost "lender lost, and the leader's snapshot taken"
     PieceRepeated "piece of a snapshot out of turn"
     AppliedFromStorage "entries applied from storage"
     SnapshotAheadOfLog "start with a snapshot ahead of the log's beginning"

@@ -12,7 +12,7 @@ use crate::coverage::Situation;
 use crate::disk::Disk;
 use crate::machine::{Machine, Snapshot, ticket};
 use crate::random::Random;
-use crate::receiving::Receiving;
+use crate::receiving::{Receiving, Sender, Senders};
 use crate::weather::{HOUR, MICRO, MILLI, Weather};
 
 pub(crate) const CLUSTER: u64 = 77;
@@ -46,7 +46,7 @@ pub(crate) enum Due {
         transfer: u64,
         offset: u64,
     },
-    PieceStored(ReceivedPiece),
+    PieceStored(ReceivedPiece, Sender),
 }
 
 impl Due {
@@ -60,7 +60,7 @@ impl Due {
             Self::Fetched(_) => "has fetched",
             Self::SnapshotTaken(_) => "has taken a snapshot",
             Self::Piece { .. } => "has a piece to send",
-            Self::PieceStored(_) => "has stored a piece",
+            Self::PieceStored(..) => "has stored a piece",
         }
     }
 }
@@ -112,6 +112,7 @@ struct Running {
     snapshot_every: u64,
     sending: BTreeMap<(ReplicaId, u64), Snapshot>,
     receiving: Option<Receiving>,
+    senders: Senders,
     /// Reads that wait for the machine: index, ticket.
     reads: Vec<(u64, u64)>,
     /// Proposals that wait for the machine, by index: term, ticket.
@@ -211,6 +212,7 @@ impl Node {
             snapshot_every: random.pick(&weather.snapshot_every),
             sending: BTreeMap::new(),
             receiving: None,
+            senders: Senders::default(),
             reads: Vec::new(),
             proposals: BTreeMap::new(),
             applied: BTreeMap::new(),
@@ -313,9 +315,12 @@ impl Node {
                 true => snapshots.next_back(),
                 false => snapshots.next(),
             };
-            let snapshot = snapshot
-                .expect("a log that begins later has a snapshot")
-                .clone();
+            let snapshot = snapshot.cloned();
+            // Who lends may have none that is kept.
+            let made = || running.snapshot(random, weather);
+            let snapshot = snapshot.unwrap_or_else(made);
+            let is_of_use = snapshot.base.position.index >= wanted.index_min;
+            assert!(is_of_use, "a snapshot that is of no use is asked for");
             running
                 .sending
                 .insert((wanted.to, wanted.transfer), snapshot);
@@ -343,9 +348,14 @@ impl Node {
             running.sending.remove(&(over.to, over.transfer));
         }
         for piece in outputs.pieces {
+            let is_leader = running.raft.leader() == Some(piece.from);
+            let sender = match is_leader {
+                true => Sender::Leader,
+                false => Sender::Lender,
+            };
             effects
                 .later
-                .push((random.below(5 * MILLI), Due::PieceStored(piece)));
+                .push((random.below(5 * MILLI), Due::PieceStored(piece, sender)));
         }
         if was_idle && !running.tasks.is_empty() {
             let delay = self.apply_delay(now, random, weather);
@@ -453,11 +463,16 @@ impl Node {
                 transfer,
                 offset,
             } => self.send_piece(now, to, transfer, offset, random, weather),
-            Due::PieceStored(piece) => {
+            Due::PieceStored(piece, sender) => {
                 let (from, transfer) = (piece.from, piece.piece.transfer);
                 let end = piece.piece.end();
                 effects.reached.extend(self.resumes(&piece));
                 let outcome = self.store(&piece, random);
+                let is_whole = matches!(outcome, PieceOutcome::Complete(_));
+                let running = self.running.as_mut().expect("checked by the caller");
+                running.senders.add(sender);
+                let ended = is_whole.then(|| running.senders.end()).flatten();
+                effects.reached.extend(ended);
                 if matches!(outcome, PieceOutcome::Stored(next) if next != end) {
                     effects.reached.push(Situation::PieceRepeated);
                 }
@@ -509,16 +524,7 @@ impl Node {
         // At the same places where the rate is the same, if entries are applied one by one.
         if index / running.snapshot_every > running.snapshot_taken / running.snapshot_every {
             running.snapshot_taken = index;
-            let base = Base {
-                position: running.machine.position,
-                membership: running.membership.clone(),
-            };
-            // As many bytes as others write of the same state, or not.
-            let size = match random.chance(800) {
-                true => weather.snapshot_bytes,
-                false => random.between(0, weather.snapshot_bytes),
-            };
-            let snapshot = running.machine.snapshot(base, size);
+            let snapshot = running.snapshot(random, weather);
             effects.later.push((
                 random.between(MICRO, 200 * MILLI),
                 Due::SnapshotTaken(snapshot),
@@ -586,6 +592,7 @@ impl Node {
             offset,
             data: snapshot.data.slice(from..end),
             done: end == snapshot.data.len(),
+            elsewhere: None,
         };
         self.step(now, Input::SendPiece { to, piece });
     }
@@ -697,6 +704,20 @@ impl Running {
         effects
             .ended
             .extend(tickets.map(|ticket| (ticket, Ending::Unknown)));
+    }
+
+    /// A snapshot of what the machine has applied.
+    fn snapshot(&self, random: &mut Random, weather: &Weather) -> Snapshot {
+        let base = Base {
+            position: self.machine.position,
+            membership: self.membership.clone(),
+        };
+        // As many bytes as others write of the same state, or not.
+        let size = match random.chance(800) {
+            true => weather.snapshot_bytes,
+            false => random.between(0, weather.snapshot_bytes),
+        };
+        self.machine.snapshot(base, size)
     }
 
     fn serve_reads(&mut self, effects: &mut Effects) {

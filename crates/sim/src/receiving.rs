@@ -16,6 +16,37 @@ pub(crate) struct Receiving {
     data: Vec<u8>,
 }
 
+/// Who sent a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    Leader,
+    Lender,
+}
+
+/// Who sent pieces since a snapshot was whole: whether a lender was among them, and the newest.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Senders {
+    was_lent: bool,
+    newest: Option<Sender>,
+}
+
+impl Senders {
+    pub(crate) fn add(&mut self, sender: Sender) {
+        self.was_lent |= sender == Sender::Lender;
+        self.newest = Some(sender);
+    }
+
+    /// A snapshot is whole.
+    pub(crate) fn end(&mut self) -> Option<Situation> {
+        let Self { was_lent, newest } = std::mem::take(self);
+        match newest {
+            Some(Sender::Lender) => Some(Situation::Lent),
+            Some(Sender::Leader) if was_lent => Some(Situation::LenderLost),
+            _ => None,
+        }
+    }
+}
+
 impl Receiving {
     pub(crate) fn begin(received: &ReceivedPiece) -> Self {
         Self {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use little_raft_core::{Config, Leases, Timing};
+use little_raft_core::{Config, Leases, ReplicaId, Timing};
 
 use crate::mix::Fault;
 use crate::random::Random;
@@ -21,6 +21,8 @@ pub(crate) struct Weather {
     pub(crate) spares: u64,
     /// Which of all these are witnesses.
     pub(crate) witnesses: Vec<u64>,
+    /// Who would rather have a snapshot from whom than from the leader: pairs of the two.
+    nearest: Vec<(u64, u64)>,
     pub(crate) timing: Timing,
     /// Whether reads are served by promises, and how far clocks are trusted for that.
     leases: Option<Leases>,
@@ -107,6 +109,7 @@ impl Weather {
             replicas: random.pick(&allowed),
             spares: random.pick(&[0, 0, 1, 2, 3]),
             witnesses: Vec::new(),
+            nearest: Vec::new(),
             timing: draw_timing(random),
             leases: random.chance(300).then(|| draw_leases(drift)),
             drift,
@@ -162,8 +165,20 @@ impl Weather {
         self.witnesses = founders.chain(spares).collect();
     }
 
+    /// In half of the runs somebody is near to somebody.
+    pub(crate) fn draw_nearest(&mut self, random: &mut Random) {
+        let often = random.pick(&[0, 0, 100, 400]);
+        for id in 1..=self.nodes() {
+            let near = (1..=self.nodes()).filter(|_| random.chance(often));
+            self.nearest.extend(near.map(|other| (id, other)));
+        }
+    }
+
     pub(crate) fn limit(&self, config: Config) -> Config {
+        let nearest = self.nearest.iter();
+        let nearest = nearest.filter(|(id, _)| *id == config.id.0);
         Config {
+            nearest: nearest.map(|(_, near)| ReplicaId(*near)).collect(),
             message_bytes_max: self.message_bytes_max,
             in_flight_bytes_max: self.in_flight_bytes_max,
             in_flight_messages_max: self.in_flight_messages_max,
@@ -182,8 +197,14 @@ impl Weather {
             Some(leases) => format!(" lease={}ms restarted=yes", leases.longest.as_millis()),
             None => String::new(),
         };
+        let nearest = self.nearest.iter().map(|(id, near)| format!("{id}:{near}"));
+        let nearest: Vec<String> = nearest.collect();
+        let nearest = match nearest.is_empty() {
+            true => String::new(),
+            false => format!(" nearest={}", nearest.join(",")),
+        };
         format!(
-            " message={} window_bytes={} window={} uncommitted={} cache={} apply={}{lease}",
+            " message={} window_bytes={} window={} uncommitted={} cache={} apply={}{lease}{nearest}",
             self.message_bytes_max,
             self.in_flight_bytes_max,
             self.in_flight_messages_max,

@@ -119,6 +119,7 @@ impl World {
         let mut weather = Weather::draw(&mut random, options);
         // By a chance of their own, so that all other runs are as they would be without witnesses.
         weather.draw_witnesses(&mut Random::new(hash(seed, b"witnesses")));
+        weather.draw_nearest(&mut Random::new(hash(seed, b"nearest")));
         let mut drift = || random.between(0, 2 * weather.drift) as i64 - weather.drift as i64;
         let founders = founders(&weather);
         let nodes = (1..=weather.nodes()).map(|id| Node::new(id, &weather, drift()));
