@@ -38,6 +38,7 @@ pub struct Builder<M> {
     engine: EngineConfig,
     applier: ApplierConfig,
     snapshot_rate: Option<u64>,
+    nearest: Vec<ReplicaId>,
     storage: Option<Box<dyn Storage>>,
     cluster: Option<Box<dyn Cluster>>,
     #[expect(
@@ -76,6 +77,7 @@ impl<M: StateMachine> Builder<M> {
                 snapshot_bytes: 64 << 20,
             },
             snapshot_rate: None,
+            nearest: Vec::new(),
             storage: None,
             cluster: None,
             adjust: None,
@@ -185,6 +187,14 @@ impl<M: StateMachine> Builder<M> {
     /// Sends snapshots to followers no faster than so many bytes a second, all together; default: as fast as they go.
     pub fn snapshot_rate(mut self, bytes_per_second: u64) -> Self {
         self.snapshot_rate = Some(bytes_per_second);
+        self
+    }
+
+    /// From whom this replica would rather have a snapshot than from the leader, when it needs one: those that are near, the
+    /// nearest first; default: nobody. Who does not lead, or has nothing new enough, costs ten election timeouts, and the
+    /// next is asked; in the end the leader sends it.
+    pub fn nearest<I: Into<ReplicaId>>(mut self, ids: impl IntoIterator<Item = I>) -> Self {
+        self.nearest = ids.into_iter().map(I::into).collect();
         self
     }
 
@@ -358,6 +368,7 @@ impl<M: StateMachine> Builder<M> {
         config.leases = self.leases;
         config.seed = random();
         config.witness = M::is_witness();
+        config.nearest = std::mem::take(&mut self.nearest);
         config.message_bytes_max = config.message_bytes_max.min(message_bytes_max / 2);
         if let Some(adjust) = self.adjust.take() {
             adjust(&mut config);

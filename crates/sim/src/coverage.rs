@@ -45,7 +45,7 @@ situations! {
     InstallInApply "snapshot arrives during an apply"
     GoAheadInSnapshot "go-ahead while a snapshot is sent"
     Resumed "snapshot goes on in another transfer"
-    ResumedElsewhere "snapshot goes on from another leader"
+    ResumedElsewhere "snapshot goes on from another sender"
     Lent "snapshot from a follower"
     LenderLost "lender lost, and the leader's snapshot taken"
     PieceRepeated "piece of a snapshot out of turn"

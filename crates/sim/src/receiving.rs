@@ -61,7 +61,7 @@ impl Receiving {
         (&self.base, self.content) == (&piece.base, piece.content)
     }
 
-    /// Whether the piece goes on with what another transfer began, or another leader.
+    /// Whether the piece goes on with what another transfer began, or another sender.
     pub(crate) fn resumed_by(&self, received: &ReceivedPiece) -> Option<Situation> {
         let (from, transfer) = self.by;
         let is_more = !self.data.is_empty() && self.is_of(&received.piece);

@@ -3,6 +3,7 @@
 
 pub mod durable;
 pub mod proxy;
+pub mod straggler;
 
 use std::io::{self, Read, Write as _};
 use std::net::TcpListener;

@@ -30,7 +30,7 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
         self.at(after, Due::Trouble);
     }
 
-    /// Strikes a replica that receives a snapshot, or those who send one.
+    /// Strikes a replica that receives a snapshot or lends one, or all who send as leaders.
     pub(super) fn interrupt(&mut self, id: u64) {
         let kinds = [Trouble::Kill, Trouble::Isolated, Trouble::Transfer];
         let trouble = self.random.pick(&kinds);
@@ -38,7 +38,9 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
         if !self.is_rough || !runs || !self.troubles.allows(trouble) {
             return;
         }
-        self.say(format!("{trouble:?} while {id} receives a snapshot"));
+        self.say(format!(
+            "{trouble:?} while {id} receives a snapshot, or lends one"
+        ));
         let ids: Vec<u64> = self.running().collect();
         match trouble {
             Trouble::Transfer => ids

@@ -19,7 +19,9 @@ use little_raft_core::{
 use little_raft_wal::Options;
 
 use super::disk::{Failure, SimDisk};
+use crate::coverage::Situation;
 use crate::random::Random;
+use crate::receiving::{Sender, Senders};
 
 /// Which of a replica's parts has something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +45,8 @@ pub(super) struct Setup {
     pub(super) piece_bytes: usize,
     /// The machine is a durable one, and stores itself once in so many commits; zero for one in memory.
     pub(super) stored_every: u64,
+    /// From whom it would rather have a snapshot than from the leader.
+    pub(super) nearest: Vec<ReplicaId>,
     /// How long a piece of a snapshot waits for its turn at most: snapshots are sent at a rate.
     pub(super) piece_pause_max: u64,
 }
@@ -63,6 +67,7 @@ pub(super) struct Replica<M: StateMachine> {
     transfers: BTreeMap<ReplicaId, Transfer>,
     /// Who sent the newest piece of a snapshot.
     received_from: Option<ReplicaId>,
+    senders: Senders,
     is_full: bool,
 }
 
@@ -94,6 +99,8 @@ pub(super) struct Came {
     pub(super) messages: Vec<Message>,
     pub(super) is_removed: bool,
     pub(super) reached: Option<&'static str>,
+    /// Who begins to send it a snapshot.
+    pub(super) sender: Option<ReplicaId>,
 }
 
 impl<M: StateMachine> Replica<M> {
@@ -136,6 +143,7 @@ impl<M: StateMachine> Replica<M> {
             saving: None,
             transfers: BTreeMap::new(),
             received_from: None,
+            senders: Senders::default(),
             is_full: false,
         })
     }
@@ -194,7 +202,7 @@ impl<M: StateMachine> Replica<M> {
         let came = Came {
             messages: effects.messages.drain(..).collect(),
             is_removed: effects.is_removed,
-            reached: None,
+            ..Came::default()
         };
         self.writes.extend(effects.write.take());
         self.to_store.extend(effects.store.drain(..));
@@ -261,18 +269,32 @@ impl<M: StateMachine> Replica<M> {
     }
 
     fn run_store(&mut self, work: StoreWork) -> Came {
-        let from = match &work {
-            StoreWork::Piece(received) => Some((received.from, &received.piece)),
-            StoreWork::Fetch(_) => None,
+        let StoreWork::Piece(received) = &work else {
+            let input = self.store.run(work);
+            self.give(Event::Core(Box::new(input)));
+            return Came::default();
         };
-        let asked = from.filter(|(_, piece)| piece.data.is_empty() && !piece.done);
-        let (asked, from) = (asked.map(|(from, _)| from), from.map(|(from, _)| from));
+        let (from, piece) = (received.from, &received.piece);
+        let is_question = piece.data.is_empty() && !piece.done;
+        let is_leader = self.engine.raft().leader() == Some(from);
+        self.senders.add(match is_leader {
+            true => Sender::Leader,
+            false => Sender::Lender,
+        });
         let input = self.store.run(work);
         let mut came = Came::default();
-        if let (Some(from), Input::PieceStored { outcome, .. }) = (asked, &input) {
-            came.reached = resumed(outcome, self.received_from, from);
+        if let Input::PieceStored { outcome, .. } = &input {
+            match outcome {
+                PieceOutcome::Failed => {}
+                PieceOutcome::Complete(_) => came.reached = self.senders.end().and_then(ended),
+                PieceOutcome::Stored(_) if !is_question => {}
+                PieceOutcome::Stored(length) => {
+                    came.reached = Some(begun(*length, self.received_from, from));
+                    came.sender = Some(from);
+                }
+            }
         }
-        self.received_from = from.or(self.received_from);
+        self.received_from = Some(from);
         self.give(Event::Core(Box::new(input)));
         came
     }
@@ -349,19 +371,21 @@ impl<M: StateMachine> Replica<M> {
 }
 
 /// What a follower's answer to the question how far it is says about what it was sent before.
-fn resumed(
-    outcome: &PieceOutcome,
-    before: Option<ReplicaId>,
-    from: ReplicaId,
-) -> Option<&'static str> {
-    match outcome {
-        PieceOutcome::Complete(_) | PieceOutcome::Failed => None,
-        PieceOutcome::Stored(0) => Some("a snapshot was begun"),
-        PieceOutcome::Stored(_) => Some(match before {
-            None => "a snapshot was gone on with after a restart",
-            Some(before) if before == from => "a snapshot was gone on with",
-            Some(_) => "a snapshot was gone on with under another leader",
-        }),
+fn begun(length: u64, before: Option<ReplicaId>, from: ReplicaId) -> &'static str {
+    match before {
+        _ if length == 0 => "a snapshot was begun",
+        None => "a snapshot was gone on with after a restart",
+        Some(before) if before == from => "a snapshot was gone on with",
+        Some(_) => "a snapshot was gone on with from another sender",
+    }
+}
+
+/// Where a whole snapshot came from, if not from the leader alone.
+fn ended(situation: Situation) -> Option<&'static str> {
+    match situation {
+        Situation::Lent => Some("a snapshot came from a follower"),
+        Situation::LenderLost => Some("a lender was lost, and the leader's snapshot taken"),
+        _ => None,
     }
 }
 

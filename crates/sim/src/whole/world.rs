@@ -219,10 +219,11 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
 
     pub(super) fn seat(&mut self, id: u64, founders: Vec<Member>) {
         let random = &mut self.random;
+        let incarnation = random.next() | 1;
         let founding = Founding {
             cluster: self.cluster,
             replica: ReplicaId(id),
-            incarnation: random.next() | 1,
+            incarnation,
             founders,
         };
         let setup = Setup {
@@ -242,6 +243,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             tail_bytes: random.pick(&[0, 1 << 10, 1 << 20]),
             piece_bytes: random.between(16, 2_000) as usize,
             stored_every: self.stored_every,
+            nearest: nearest(id, &mut Random::new(incarnation)),
             piece_pause_max: random.pick(&[MILLI, 10 * MILLI, 100 * MILLI]),
         };
         let seat = Seat {
@@ -279,7 +281,9 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
                 _ => Ok(machine),
             }
         });
+        let nearest = seat.setup.nearest.clone();
         let config = |config: Config| Config {
+            nearest,
             timing: timing(),
             seed,
             message_bytes_max: 4 << 10,
@@ -398,10 +402,18 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             .into_iter()
             .for_each(|message| self.send(message));
         self.schedule(id);
-        if let Some(what) = came.reached {
-            self.reach(what);
+        came.reached.into_iter().for_each(|what| self.reach(what));
+        if let Some(sender) = came.sender {
             let after = self.random.between(MILLI, 100 * MILLI);
-            self.at(after, Due::Interrupt(id));
+            // The leader has trouble enough of its own.
+            let is_lender = !self
+                .leaders
+                .values()
+                .last()
+                .is_some_and(|it| *it == sender.0);
+            let is_struck = is_lender && self.random.chance(500);
+            let struck = if is_struck { sender.0 } else { id };
+            self.at(after, Due::Interrupt(struck));
         }
     }
 
@@ -479,6 +491,16 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
     pub(super) fn now(&self) -> u64 {
         self.now
     }
+}
+
+/// Whom it is near to: in half of the cases nobody.
+fn nearest(id: u64, random: &mut Random) -> Vec<ReplicaId> {
+    let often = random.pick(&[0, 500]);
+    let others = (1..=5).filter(|other| *other != id);
+    others
+        .filter(|_| random.chance(often))
+        .map(ReplicaId)
+        .collect()
 }
 
 pub(super) fn address(id: u64) -> String {
