@@ -38,7 +38,7 @@ pub(crate) enum Due {
     Flushed,
     Applied,
     /// What was done is reported.
-    Reported(Input),
+    Reported(Box<Input>),
     Fetched(Fetch),
     SnapshotTaken(Snapshot),
     Piece {
@@ -436,10 +436,10 @@ impl Node {
             }
             Due::Reported(input) => {
                 let applied = self.raft().map_or(0, Raft::applied_index);
-                if matches!(input, Input::Applied { index } if index < applied) {
+                if matches!(*input, Input::Applied { index } if index < applied) {
                     effects.reached.push(Situation::ReportOvertaken);
                 }
-                self.step(now, input);
+                self.step(now, *input);
             }
             Due::Applied => self.apply(now, random, weather, effects),
             Due::Fetched(fetch) => {
@@ -549,7 +549,7 @@ impl Node {
         match random.chance(weather.late_reports) {
             true => {
                 let after = random.below(3 * MILLI);
-                effects.later.push((after, Due::Reported(input)));
+                effects.later.push((after, Due::Reported(Box::new(input))));
             }
             false => self.step(now, input),
         }

@@ -406,11 +406,8 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
         if let Some(sender) = came.sender {
             let after = self.random.between(MILLI, 100 * MILLI);
             // The leader has trouble enough of its own.
-            let is_lender = !self
-                .leaders
-                .values()
-                .last()
-                .is_some_and(|it| *it == sender.0);
+            let leader = self.leaders.values().last();
+            let is_lender = leader != Some(&sender.0);
             let is_struck = is_lender && self.random.chance(500);
             let struck = if is_struck { sender.0 } else { id };
             self.at(after, Due::Interrupt(struck));
