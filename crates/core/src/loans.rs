@@ -23,7 +23,7 @@ use crate::{ReplicaId, SendSnapshot, Sent, TransferEnd};
 /// What a straggler knows of those whom it would rather have a snapshot from than from the leader.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Borrowing {
-    /// So many were asked for this snapshot.
+    /// So many were asked since a snapshot was installed.
     tried: usize,
     pub(crate) lender: Option<Lender>,
 }
@@ -58,7 +58,6 @@ impl Own {
     /// Whether what the leader offers is left alone, since another is asked for it.
     pub(crate) fn borrows(&mut self, offer: &Snapshot) -> bool {
         if offer.offset > 0 || offer.is_bare() {
-            self.borrowing = Borrowing::default();
             return false;
         }
         let (now, patience) = (self.now.monotonic, self.patience());

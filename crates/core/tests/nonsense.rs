@@ -49,11 +49,15 @@ impl One {
         }
     }
 
-    fn step(&mut self, input: Input) {
-        let now = Now {
+    fn now(&self) -> Now {
+        Now {
             monotonic: self.now,
             wall: 5,
-        };
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        let now = self.now();
         self.raft.step(now, input);
         loop {
             let out = self.raft.outputs(now);
@@ -90,17 +94,7 @@ impl One {
     }
 
     fn hear(&mut self, from: u64, term: u64, body: Body) {
-        self.step(Input::Message(Message {
-            cluster: 9,
-            group: 0,
-            from: ReplicaId(from),
-            to: ReplicaId(1),
-            from_incarnation: 100 + from,
-            to_incarnation: None,
-            boot: 1,
-            term,
-            body,
-        }));
+        self.step(message(from, term, body));
     }
 
     /// Follows 2 in term 5 and has its entries 1@5 to 3@5.
@@ -145,6 +139,20 @@ impl One {
         }
         panic!("it never leads");
     }
+}
+
+fn message(from: u64, term: u64, body: Body) -> Input {
+    Input::Message(Message {
+        cluster: 9,
+        group: 0,
+        from: ReplicaId(from),
+        to: ReplicaId(1),
+        from_incarnation: 100 + from,
+        to_incarnation: None,
+        boot: 1,
+        term,
+        body,
+    })
 }
 
 fn entry(index: u64, term: u64) -> Entry {
@@ -250,6 +258,19 @@ fn an_acknowledgement_beyond_the_log_counts_for_nothing() {
         assert_eq!(one.raft.committed(), 0, "acknowledged up to {index}");
         one.raft.check_invariants();
     }
+}
+
+#[test]
+fn a_stranger_borrows_nothing() {
+    let lends_to = |id| {
+        let mut one = One::following();
+        let now = one.now();
+        one.raft.step(now, message(id, 5, Body::Borrow(0)));
+        let begun = one.raft.outputs(now).send_snapshot;
+        begun.iter().any(|send| send.to == ReplicaId(id))
+    };
+    assert!(lends_to(3));
+    assert!(!lends_to(4));
 }
 
 #[test]
