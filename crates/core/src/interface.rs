@@ -312,14 +312,14 @@ pub struct Fetch {
     pub bytes_max: usize,
 }
 
-/// A snapshot wanted by a follower.
+/// A snapshot wanted by a follower, of the leader or of another follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendSnapshot {
     /// The follower.
     pub to: ReplicaId,
     /// Names the transfer.
     pub transfer: u64,
-    /// The least index that is of use: the log begins there.
+    /// The least index that is of use: the leader's log reaches back there.
     pub index_min: u64,
 }
 
@@ -356,7 +356,7 @@ pub struct SendPiece {
     pub offset: u64,
 }
 
-/// A piece of a snapshot that arrived from the leader.
+/// A piece of a snapshot that arrived, from the leader or a lender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedPiece {
     /// Who sent it.
