@@ -1,4 +1,5 @@
-//! Election safety: at most one leader in a term, and a majority has voted for it in that term (Raft, section 5.2).
+//! Election safety: at most one leader in a term, and a majority has voted for it in that term (Raft, section 5.2). Nobody
+//! follows another.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +25,7 @@ impl Election {
 
     pub(crate) fn is_new_leader(&mut self, node: &Node, raft: &Raft) -> Result<bool, Violation> {
         if raft.state() != State::Leader {
-            return Ok(false);
+            return self.follows(node, raft).map(|()| false);
         }
         let (term, us) = (raft.term(), (node.id.0, node.boot));
         let known = self.leaders.insert(term, us);
@@ -40,6 +41,19 @@ impl Election {
             self.is_elected(node, raft)?;
         }
         Ok(known.is_none())
+    }
+
+    /// Nothing but a leader's word names a leader.
+    fn follows(&self, node: &Node, raft: &Raft) -> Result<(), Violation> {
+        let Some(followed) = raft.leader() else {
+            return Ok(());
+        };
+        let leads = self.leaders.get(&raft.term());
+        let leads = leads.map(|(id, _)| ReplicaId(*id));
+        ensure(leads == Some(followed), "who is followed leads", || {
+            let (id, term) = (node.id, raft.term());
+            format!("{id} follows {followed} in term {term}, which {leads:?} leads")
+        })
     }
 
     pub(crate) fn voted(&mut self, effects: &Effects) {
