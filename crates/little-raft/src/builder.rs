@@ -191,8 +191,8 @@ impl<M: StateMachine> Builder<M> {
     }
 
     /// From whom this replica would rather have a snapshot than from the leader, when it needs one: those that are near, the
-    /// nearest first; default: nobody. Who does not lead, or has nothing new enough, costs ten election timeouts, and the
-    /// next is asked; in the end the leader sends it.
+    /// nearest first; default: nobody. Who is gone, or has nothing new enough, costs ten election timeouts, and the next
+    /// is asked; in the end the leader sends it.
     pub fn nearest<I: Into<ReplicaId>>(mut self, ids: impl IntoIterator<Item = I>) -> Self {
         self.nearest = ids.into_iter().map(I::into).collect();
         self
