@@ -2,8 +2,8 @@
 
 use arbtest::arbitrary::{Result, Unstructured};
 use bytes::Bytes;
-use little_raft_server::proto::command::MemberAttributes;
 use little_raft_server::proto::command::command::Kind;
+use little_raft_server::proto::command::{MemberAttributes, RaiseRevision};
 use little_raft_server::proto::etcdserverpb::compare::TargetUnion;
 use little_raft_server::proto::etcdserverpb::request_op::Request;
 use little_raft_server::proto::etcdserverpb::{
@@ -15,7 +15,7 @@ use crate::values::{number, payload, some};
 const DEPTH_MAX: usize = 3;
 
 pub fn command(u: &mut Unstructured<'_>) -> Result<Kind> {
-    Ok(match u.int_in_range(0..=9)? {
+    Ok(match u.int_in_range(0..=10)? {
         0 => Kind::DeleteRange(delete(u)?),
         1 => Kind::Compact(CompactionRequest {
             revision: signed(u)?,
@@ -26,7 +26,8 @@ pub fn command(u: &mut Unstructured<'_>) -> Result<Kind> {
             name: u.arbitrary()?,
             client_urls: some(u, |u| u.arbitrary())?,
         }),
-        3..=5 => Kind::Txn(txn(u)?),
+        3 => Kind::RaiseRevision(RaiseRevision { by: number(u)? }),
+        4..=6 => Kind::Txn(txn(u)?),
         _ => Kind::Put(put(u)?),
     })
 }
@@ -129,7 +130,7 @@ fn end(u: &mut Unstructured<'_>) -> Result<Bytes> {
 }
 
 fn signed(u: &mut Unstructured<'_>) -> Result<i64> {
-    Ok(match u.int_in_range(0..=9)? {
+    Ok(match u.int_in_range(0..=10)? {
         0 => u.arbitrary()?,
         1 => i64::MIN,
         2 => i64::MAX,

@@ -26,19 +26,30 @@ use crate::wal::GROUP;
 #[must_use = "nothing is recovered before it is given to `recover_group`"]
 pub struct Recovery {
     machine_at: Option<Position>,
+    first_command: Option<Bytes>,
 }
 
 impl Recovery {
     /// Says that what only the lost members had may be lost, and that what the group had not committed yet may count.
     /// Stop all other members for good before you say so.
     pub fn accept_data_loss() -> Self {
-        Self { machine_at: None }
+        Self {
+            machine_at: None,
+            first_command: None,
+        }
     }
 
     /// For durable machines: what [`StateMachine::durable`](crate::StateMachine::durable) says. The recovery is refused
     /// if the replica could not start from there afterwards.
     pub fn machine_at(mut self, position: Position) -> Self {
         self.machine_at = Some(position);
+        self
+    }
+
+    /// What the recovered group applies first, once, on every replica that it ever has: so its state machine can tell
+    /// what was before from what comes after. Part of the recovery: a crash leaves both or none.
+    pub fn first_command(mut self, command: impl Into<Bytes>) -> Self {
+        self.first_command = Some(command.into());
         self
     }
 }
@@ -167,7 +178,7 @@ pub fn recover_group_around(
         };
     }
     found.check_machine(recovery)?;
-    found.rewrite(own)
+    found.rewrite(own, recovery)
 }
 
 /// A directory, locked, and what is in it.
@@ -289,7 +300,7 @@ impl Found {
         }
     }
 
-    fn rewrite(self, own: Member) -> Result<Recovered, RecoverError> {
+    fn rewrite(self, own: Member, recovery: &Recovery) -> Result<Recovered, RecoverError> {
         let membership = Membership {
             version: self.survivor.membership.version + 1,
             members: vec![own.clone()],
@@ -305,7 +316,7 @@ impl Found {
                 priority: own.priority,
                 ..Member::voter(own.id, own.address.clone())
             }],
-            writes: vec![(GROUP, self.alone(&membership))],
+            writes: vec![(GROUP, self.alone(&membership, recovery))],
         };
         self.log.rewrite(rewrite)?;
         Ok(Recovered {
@@ -315,28 +326,34 @@ impl Found {
         })
     }
 
-    /// As if the replica had been elected in a term of its own, had appended this membership and committed it.
-    fn alone(&self, membership: &Membership) -> Write {
+    /// As if the replica had been elected in a term of its own, had appended this and committed it.
+    fn alone(&self, membership: &Membership, recovery: &Recovery) -> Write {
         let term = self.survivor.term + 1;
-        let position = Position::new(self.survivor.last.index + 1, term);
-        let payload: Bytes = membership.to_bytes();
         let newest = self.restored.tail.last().map_or(0, |entry| entry.time);
-        let entry = Entry {
-            position,
-            kind: EntryKind::Membership,
-            time: newest.max(self.around.wall),
-            checksum: crc32c::crc32c(&payload),
-            payload,
-        };
+        let time = newest.max(self.around.wall);
+        let command = recovery.first_command.clone();
+        let command = command.map(|command| (EntryKind::Command, command));
+        let payloads = [(EntryKind::Membership, membership.to_bytes())].into_iter();
+        let indexes = self.survivor.last.index + 1..;
+        let entries = indexes.zip(payloads.chain(command));
+        let entries: Vec<Entry> = entries
+            .map(|(index, (kind, payload))| Entry {
+                position: Position::new(index, term),
+                kind,
+                time,
+                checksum: crc32c::crc32c(&payload),
+                payload,
+            })
+            .collect();
         Write {
             number: 0,
             hard_state: HardState {
                 term,
                 vote: Some(self.survivor.replica),
-                committed: position.index,
+                committed: self.survivor.last.index + entries.len() as u64,
             },
             base: self.ahead.clone().map(Box::new),
-            entries: [entry].into(),
+            entries: entries.into(),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod announce;
 pub mod api;
+pub mod bump;
 pub mod cli;
 pub mod client;
 pub mod config;

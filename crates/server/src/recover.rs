@@ -10,6 +10,7 @@ use little_raft::{
     Member, Recovered, Recovery, StateMachine, Survivor, inspect_group, recover_group,
 };
 
+use crate::bump::Bump;
 use crate::serve::{log_dir, store_file};
 use crate::store::{Store, StoreError};
 
@@ -22,6 +23,9 @@ pub struct RecoverArgs {
     /// Do it: what only the lost members had is lost, and they can't come back.
     #[arg(long)]
     pub accept_data_loss: bool,
+    /// How far revisions rise.
+    #[command(flatten)]
+    pub bump: Bump,
 }
 
 /// Why nothing was recovered.
@@ -64,25 +68,24 @@ pub fn run(args: &RecoverArgs) -> Result<(), RecoverError> {
     let mut out = io::stdout().lock();
     out.write_all(remembered(&survivor, &args.data_dir).as_bytes())?;
     if !args.accept_data_loss {
-        out.write_all(consequences(&survivor, &args.data_dir).as_bytes())?;
+        out.write_all(consequences(&survivor, args).as_bytes())?;
         return Err(RecoverError::NotAccepted);
     }
-    let recovered = recover(&args.data_dir, &log)?;
+    let recovered = recover(args, &log)?;
     out.write_all(done(&recovered, &args.data_dir).as_bytes())?;
     Ok(())
 }
 
 /// The store stays open, and so locked, until it is done.
-fn recover(data_dir: &Path, log: &Path) -> Result<Recovered, RecoverError> {
-    let file = store_file(data_dir);
+fn recover(args: &RecoverArgs, log: &Path) -> Result<Recovered, RecoverError> {
+    let file = store_file(&args.data_dir);
     // Opening would make it; a replica that never got to it applies its log from the beginning.
     let store = file.exists().then(|| Store::open(&file)).transpose()?;
     let durable = store.as_ref().and_then(StateMachine::durable);
     let at = durable.map_or(Position::default(), |(position, _)| position);
-    Ok(recover_group(
-        log,
-        &Recovery::accept_data_loss().machine_at(at),
-    )?)
+    let recovery = Recovery::accept_data_loss().machine_at(at);
+    let recovery = recovery.first_command(args.bump.command());
+    Ok(recover_group(log, &recovery)?)
 }
 
 fn remembered(survivor: &Survivor, dir: &Path) -> String {
@@ -132,8 +135,8 @@ fn member(member: &Member, survivor: &Survivor) -> String {
     format!("{:x} http://{}{own}", member.id.0, member.address)
 }
 
-fn consequences(survivor: &Survivor, dir: &Path) -> String {
-    let last = survivor.last;
+fn consequences(survivor: &Survivor, args: &RecoverArgs) -> String {
+    let (last, dir) = (survivor.last, args.data_dir.display());
     let unsure = match last.index - survivor.committed {
         0 => String::new(),
         1 => format!(
@@ -147,13 +150,14 @@ fn consequences(survivor: &Survivor, dir: &Path) -> String {
         ),
     };
     format!(
-        "little-raft recover --data-dir {} --accept-data-loss makes it the only member of a new cluster:\n\
-         - what the others have beyond {} is lost, also if it was acknowledged; revisions may go back\n\
+        "little-raft recover --data-dir {dir} --accept-data-loss makes it the only member of a new cluster:\n\
+         - what the others have beyond {} is lost, also if it was acknowledged\n\
          {unsure}\
+         - revisions rise by {}, above all that the others may have shown; those of before count as compacted\n\
          - the others can't come back: stop them for good, and empty their data directories before you add them anew\n\
          Of several survivors recover only one: that whose log ends in the highest term, and of those at the highest index.\n",
-        dir.display(),
         place(last),
+        args.bump.bump_revision,
     )
 }
 

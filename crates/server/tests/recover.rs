@@ -56,6 +56,14 @@ fn recover(dir: &str, word: &[&str]) -> (Option<i32>, String, String) {
     )
 }
 
+/// The newest that it shows.
+fn revision(endpoint: &str) -> i64 {
+    let shown = soon(endpoint, &["get", "key0", "--write-out=json"]);
+    let number = after(&shown, "\"revision\":");
+    let number = number.split([',', '}']).next().expect("a number");
+    number.trim_matches('"').parse().expect("a number")
+}
+
 const WORD: &[&str] = &["--accept-data-loss"];
 
 /// Every file below `dir` and what is in it.
@@ -88,6 +96,7 @@ fn p59_a_cluster_goes_on_from_the_one_that_is_left() {
         soon(&all, &["put", &format!("key{n}"), &format!("value{n}")]);
     }
     assert_eq!(soon(&first, &["get", "key29"]), "key29\nvalue29\n");
+    let seen = revision(&first);
     let dir = three[0].flag("--data-dir");
     let peer = three[0].flag("--listen-peer-urls");
 
@@ -120,8 +129,10 @@ fn p59_a_cluster_goes_on_from_the_one_that_is_left() {
         "\n  snapshot:   none\n".into(),
         format!(
             "little-raft recover --data-dir {dir} --accept-data-loss makes it the only member of a new cluster:\n\
-             - what the others have beyond {place} is lost, also if it was acknowledged; revisions may go back\n"
+             - what the others have beyond {place} is lost, also if it was acknowledged\n"
         ),
+        "- revisions rise by 1000000000, above all that the others may have shown; those of before count as compacted\n"
+            .into(),
         "- the others can't come back: stop them for good, and empty their data directories before you add them anew\n\
          Of several survivors recover only one: that whose log ends in the highest term, and of those at the highest \
          index.\n"
@@ -154,6 +165,22 @@ fn p59_a_cluster_goes_on_from_the_one_that_is_left() {
     for n in 0..30 {
         let (key, value) = (format!("key{n}"), format!("value{n}"));
         assert_eq!(soon(&first, &["get", &key]), format!("{key}\n{value}\n"));
+    }
+    // Nobody who remembers a revision is shown it for something else.
+    assert!(revision(&first) >= seen + 1_000_000_000);
+    for old in [2, seen, seen + 1, seen + 999_999_999] {
+        let ended = ctl(&[
+            "--endpoints",
+            &first,
+            "get",
+            "key0",
+            &format!("--rev={old}"),
+        ]);
+        let error = text(&ended.stderr);
+        assert!(
+            error.contains("required revision has been compacted"),
+            "{error}"
+        );
     }
     soon(&first, &["put", "alone", "yes"]);
     let rows = members(&first);
@@ -191,6 +218,7 @@ fn p59_a_cluster_goes_on_from_the_one_that_is_left() {
     };
     until("it votes", || votes(&url));
     assert_eq!(soon(&four.client_url, &["get", "alone"]), "alone\nyes\n");
+    assert_eq!(revision(&four.client_url), revision(&first));
 
     let second = three[1].flag("--listen-peer-urls");
     fs::remove_dir_all(three[1].flag("--data-dir")).expect("it is there");

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use little_raft::core::Position;
 use little_raft::{Entry, LibraryState, StateMachine};
+use little_raft_server::proto::command::RaiseRevision;
 use little_raft_server::proto::command::command::Kind;
 use little_raft_server::proto::etcdserverpb::{CompactionRequest, DeleteRangeRequest, PutRequest};
 use little_raft_server::store::{Answer, Refusal, Store, StoreView, encode};
@@ -138,7 +139,10 @@ fn command(chance: &mut Chance<'_>) -> Vec<u8> {
             revision: chance.below(500) as i64,
             physical: false,
         }),
-        1..=3 => Kind::DeleteRange(DeleteRangeRequest {
+        1 => Kind::RaiseRevision(RaiseRevision {
+            by: chance.below(100),
+        }),
+        2..=4 => Kind::DeleteRange(DeleteRangeRequest {
             range_end: vec![key[0] + chance.below(3) as u8].into(),
             key: key.into(),
             prev_kv: true,

@@ -20,6 +20,9 @@ use crate::proto::etcdserverpb::{
     PutResponse, RangeRequest, ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
 };
 
+/// Half of all there are: nobody raises a store so far that it can't be written to any more.
+const REVISION_MAX: i64 = i64::MAX / 2;
+
 /// What a command answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
@@ -33,6 +36,8 @@ pub enum Answer {
     Compact(CompactionResponse),
     /// To what a member says of itself.
     Attributes,
+    /// To a store's going on in another cluster.
+    RaiseRevision,
 }
 
 /// Why a request didn't take effect.
@@ -105,6 +110,10 @@ impl Execution<'_> {
             Kind::Attributes(attributes) => {
                 Arc::make_mut(&mut self.state.attributes).insert(attributes.id, attributes);
                 Ok(Answer::Attributes)
+            }
+            Kind::RaiseRevision(request) => {
+                self.raise_revision(request.by)?;
+                Ok(Answer::RaiseRevision)
             }
         }
     }
@@ -250,6 +259,17 @@ impl Execution<'_> {
         Ok(CompactionResponse {
             header: self.header(),
         })
+    }
+
+    /// All that anybody may have seen under a revision below is gone: whoever remembers one must begin anew (P59).
+    fn raise_revision(&mut self, by: u64) -> Result<(), Failure> {
+        let raised = self.state.revision.checked_add_unsigned(by);
+        let raised = raised.filter(|raised| *raised <= REVISION_MAX);
+        let raised = raised.ok_or(Refusal::FutureRevision)?;
+        self.state.revision = raised;
+        self.state.compacted = raised;
+        self.state.history = crc32c::crc32c_append(self.state.history, &raised.to_le_bytes());
+        Ok(())
     }
 
     fn txn(&mut self, request: TxnRequest) -> Result<TxnResponse, Failure> {

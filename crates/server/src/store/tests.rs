@@ -1,6 +1,7 @@
 //! The store as a whole: against a dumb model, across crashes, restores and compactions.
 
 mod model;
+mod raised;
 
 use std::io;
 use std::path::PathBuf;

@@ -19,7 +19,7 @@ fn history() -> Vec<Write> {
     vec![write(1, 3, 1), write(4, 6, 2), based(5, 2), write(10, 3, 4)]
 }
 
-/// As if replica 2 had been elected in term 9, alone, and had appended this.
+/// As if replica 2 had been elected in term 9, alone, and had appended this and a command.
 fn alone() -> Write {
     let payload = Membership::founders([Member::voter(2, "b:2")]).to_bytes();
     let entry = Entry {
@@ -34,10 +34,10 @@ fn alone() -> Write {
         hard_state: HardState {
             term: 9,
             vote: Some(ReplicaId(2)),
-            committed: 13,
+            committed: 14,
         },
         base: None,
-        entries: [entry].into(),
+        entries: [&[entry], &write(14, 1, 9).entries[..]].concat().into(),
     }
 }
 
@@ -96,10 +96,10 @@ fn check_recovered(disk: &Arc<TestDisk>, at: &str) {
     assert_eq!(recovered.identity.incarnation, founding().incarnation);
     assert_eq!(group(&recovered), after(), "{at}");
     // It goes on, and nothing of it is done twice.
-    wal.append(&[(GROUP, &write(14, 2, 10))]).expect("appends");
+    wal.append(&[(GROUP, &write(15, 2, 10))]).expect("appends");
     drop(wal);
     let (_wal, recovered) = open(&disk.after_power_cut()).expect("opens again");
-    let all = [&history()[..], &[alone(), write(14, 2, 10)]].concat();
+    let all = [&history()[..], &[alone(), write(15, 2, 10)]].concat();
     assert_eq!(group(&recovered), model(&all), "{at}");
 }
 
@@ -273,17 +273,19 @@ fn a_recovered_replica_can_be_recovered_again() {
     let disk = written();
     recover(&disk).expect("it is recovered");
     let (mut wal, _) = open(&disk).expect("opens");
-    wal.append(&[(GROUP, &write(14, 3, 10))]).expect("appends");
+    wal.append(&[(GROUP, &write(15, 3, 10))]).expect("appends");
     drop(wal);
     let mut again = rewrite();
     again.cluster = 0xc3;
-    Arc::make_mut(&mut again.writes[0].1.entries)[0].position = Position::new(17, 11);
+    let entries = Arc::make_mut(&mut again.writes[0].1.entries);
+    entries[0].position = Position::new(18, 11);
+    entries[1].position = Position::new(19, 11);
     again.writes[0].1.hard_state.term = 11;
     let expected = again.writes[0].1.clone();
     survivor(&disk).rewrite(again).expect("it is recovered");
     let (_wal, recovered) = open(&disk.after_power_cut()).expect("opens");
     assert_eq!(recovered.identity.cluster, 0xc3);
-    let all = [&history()[..], &[alone(), write(14, 3, 10), expected]].concat();
+    let all = [&history()[..], &[alone(), write(15, 3, 10), expected]].concat();
     assert_eq!(group(&recovered), model(&all));
 }
 
