@@ -238,8 +238,8 @@ impl<M: StateMachine> Builder<M> {
         if is_recovered {
             let (id, cluster) = (self.id, identity.cluster);
             tracing::warn!(
-                "replica {id} is of cluster {cluster:016x}, which was recovered; the members given are those of before, \
-                 and the recorded ones count"
+                "replica {id} is of cluster {cluster:016x}, which was recovered or restored; the members given are those of \
+                 before, and the recorded ones count"
             );
         }
         let cluster = self.take_cluster(&identity, is_recovered)?;

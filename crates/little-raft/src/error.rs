@@ -340,8 +340,8 @@ impl StorageError {
     }
 }
 
-/// Why a group was not recovered, or its survivor not looked at. Nothing was changed, unless the storage failed on the way:
-/// then calling it again goes on.
+/// Why a group was not recovered or restored, or its survivor not looked at. Nothing was changed, unless the storage failed
+/// on the way: then calling it again goes on.
 #[cfg(feature = "wal")]
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
@@ -397,6 +397,12 @@ pub enum RecoverError {
         begins_at: little_raft_core::Position,
         /// Where it ends.
         last: little_raft_core::Position,
+    },
+    /// A restored group begins with what is restored and nothing else.
+    #[error("{} exists already; name a directory that is to be made", dir.display())]
+    Exists {
+        /// The directory.
+        dir: std::path::PathBuf,
     },
     /// What was flushed is not there any more.
     #[error("{0}")]

@@ -60,6 +60,8 @@ mod pending;
 #[cfg(feature = "wal")]
 mod recover;
 mod replica;
+#[cfg(feature = "wal")]
+mod restore;
 mod session;
 mod shell;
 mod status;
@@ -97,6 +99,8 @@ pub use pending::{Abandoned, Answer, Pending};
 #[cfg(feature = "wal")]
 pub use recover::{Recovered, Recovery, Survivor, inspect_group, recover_group};
 pub use replica::{Command, ProposeOptions, Replica, Stale};
+#[cfg(feature = "wal")]
+pub use restore::{Restoration, restore_group};
 pub use session::{Once, Session};
 pub use status::{Status, StatusWatch, WatchEnded};
 pub use storage::{

@@ -1,6 +1,5 @@
 //! `serve`'s settings: etcd's names, units and environment.
 
-use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,12 +8,15 @@ use clap::{Args, ValueEnum};
 use little_raft::Timing;
 use little_raft::core::ReplicaId;
 
+pub(crate) use crate::founders::replica_id;
+pub use crate::founders::{Founder, MemberArgs};
+
 /// Starts a replica.
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
-    /// This replica's name.
-    #[arg(long, default_value = "default")]
-    pub name: String,
+    /// Who it is.
+    #[command(flatten)]
+    pub member: MemberArgs,
     /// Where it keeps its data [default: NAME.little-raft]
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
@@ -27,18 +29,9 @@ pub struct ServeArgs {
     /// URL to listen on for peers.
     #[arg(long, default_value = "http://localhost:2380")]
     pub listen_peer_urls: String,
-    /// Peer URL to tell others; the one in --initial-cluster.
-    #[arg(long, default_value = "http://localhost:2380")]
-    pub initial_advertise_peer_urls: String,
-    /// The founders, as name=url,name=url [default: this one alone]; to join, the members as they are now and this one
-    #[arg(long)]
-    pub initial_cluster: Option<String>,
     /// new: it is founded by all in --initial-cluster; existing: this replica joins one that runs, or did so once.
     #[arg(long, value_enum, default_value = "new")]
     pub initial_cluster_state: ClusterState,
-    /// Keeps clusters apart: replicas with another token are refused.
-    #[arg(long, default_value = "etcd-cluster")]
-    pub initial_cluster_token: String,
     /// Milliseconds between a leader's heartbeats.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub heartbeat_interval: u64,
@@ -69,19 +62,6 @@ pub enum ClusterState {
     New,
     /// It runs already.
     Existing,
-}
-
-/// One member, as --initial-cluster has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Founder {
-    /// Made of its peer URL and the cluster's token.
-    pub id: ReplicaId,
-    /// Its name.
-    pub name: String,
-    /// Where its peers reach it, as a URL.
-    pub peer_url: String,
-    /// The same as `host:port`.
-    pub peer_address: String,
 }
 
 /// Checked settings.
@@ -217,14 +197,7 @@ impl Config {
     /// If they can't be used, saying which and why.
     pub fn new(args: &ServeArgs) -> Result<Self, ConfigError> {
         check_timing(args)?;
-        let own_url = single(
-            "--initial-advertise-peer-urls",
-            &args.initial_advertise_peer_urls,
-        )?;
-        let founders = founders(args, own_url)?;
-        let own = founders.iter().find(|founder| founder.name == args.name);
-        let own = own.ok_or_else(|| not_in_cluster(args, &founders))?;
-        let (id, peer_url) = (own.id, own.peer_url.clone());
+        let (own, founders) = args.member.founders()?;
         let listen = single("--listen-peer-urls", &args.listen_peer_urls)?;
         let client_urls: Vec<&str> = args.listen_client_urls.split(',').collect();
         let client_addresses = client_urls
@@ -239,20 +212,20 @@ impl Config {
         for url in &advertised {
             authority("--advertise-client-urls", url)?;
         }
-        let default_dir = || PathBuf::from(format!("{}.little-raft", args.name));
-        let data_dir = args.data_dir.clone().unwrap_or_else(default_dir);
+        let data_dir = args.data_dir.clone();
+        let data_dir = data_dir.unwrap_or_else(|| args.member.default_data_dir());
         let joins = args.initial_cluster_state == ClusterState::Existing;
         if joins && founders.len() == 1 && !data_dir.exists() {
             return Err(ConfigError::NobodyToJoin);
         }
         Ok(Self {
-            id,
-            name: args.name.clone(),
-            peer_url,
+            id: own.id,
+            name: own.name,
+            peer_url: own.peer_url,
             joins,
             founders,
             data_dir,
-            token: args.initial_cluster_token.clone(),
+            token: args.member.initial_cluster_token.clone(),
             client_addresses,
             client_urls: advertised,
             peer_address: resolve("--listen-peer-urls", listen)?,
@@ -310,59 +283,7 @@ fn quota(bytes: i64) -> u64 {
     }
 }
 
-fn founders(args: &ServeArgs, own_url: &str) -> Result<Vec<Founder>, ConfigError> {
-    let alone = format!("{}={own_url}", args.name);
-    let text = args.initial_cluster.as_ref().unwrap_or(&alone);
-    let mut by_id = BTreeMap::new();
-    for entry in text.split(',') {
-        let founder = founder(entry.trim(), &args.initial_cluster_token)?;
-        if by_id
-            .values()
-            .any(|other: &Founder| other.name == founder.name)
-        {
-            return Err(ConfigError::Twice { what: founder.name });
-        }
-        if founder.name == args.name && founder.peer_url != own_url {
-            return Err(ConfigError::OtherPeerUrl {
-                name: founder.name,
-                in_cluster: founder.peer_url,
-                advertised: own_url.into(),
-            });
-        }
-        if let Some(twice) = by_id.insert(founder.id, founder) {
-            return Err(ConfigError::Twice {
-                what: twice.peer_url,
-            });
-        }
-    }
-    Ok(by_id.into_values().collect())
-}
-
-fn founder(entry: &str, token: &str) -> Result<Founder, ConfigError> {
-    let (name, url) = entry
-        .split_once('=')
-        .filter(|(name, _)| !name.is_empty())
-        .ok_or_else(|| ConfigError::BadEntry {
-            entry: entry.into(),
-        })?;
-    let address = authority("--initial-cluster", url)?;
-    Ok(Founder {
-        id: replica_id(url, token),
-        name: name.into(),
-        peer_url: url.into(),
-        peer_address: address.into(),
-    })
-}
-
-fn not_in_cluster(args: &ServeArgs, founders: &[Founder]) -> ConfigError {
-    let names: Vec<&str> = founders.iter().map(|founder| &founder.name[..]).collect();
-    ConfigError::NotInCluster {
-        name: args.name.clone(),
-        names: names.join(", "),
-    }
-}
-
-fn single<'a>(flag: &'static str, urls: &'a str) -> Result<&'a str, ConfigError> {
+pub(crate) fn single<'a>(flag: &'static str, urls: &'a str) -> Result<&'a str, ConfigError> {
     if urls.contains(',') {
         let urls = urls.into();
         return Err(ConfigError::SeveralUrls { flag, urls });
@@ -407,27 +328,6 @@ fn resolve(flag: &'static str, url: &str) -> Result<SocketAddr, ConfigError> {
     first
         .copied()
         .ok_or_else(|| unresolved("the name is unknown".into()))
-}
-
-/// The id of whoever is reached at this URL, the same wherever it is made: where a member is added, and where it then
-/// starts.
-pub(crate) fn replica_id(peer_url: &str, token: &str) -> ReplicaId {
-    let url = peer_url.trim().trim_end_matches('/');
-    let hash = hash([token.as_bytes(), url.as_bytes()]);
-    ReplicaId(hash.max(1))
-}
-
-/// FNV-1a with a final mix: ids must be the same for ever, on every machine.
-fn hash<const N: usize>(parts: [&[u8]; N]) -> u64 {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for part in parts {
-        for byte in part.iter().chain(&[0xff]) {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-    hash ^= hash >> 33;
-    hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash ^ (hash >> 33)
 }
 
 #[cfg(test)]

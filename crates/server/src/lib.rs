@@ -5,12 +5,14 @@
 
 pub mod announce;
 pub mod api;
+pub mod backup;
 pub mod bump;
 pub mod cli;
 pub mod client;
 pub mod config;
 pub mod demo;
 pub mod engine;
+pub mod founders;
 pub mod proto;
 pub mod recover;
 pub mod serve;

@@ -2,50 +2,14 @@
 
 mod bound;
 mod common;
+mod ctl;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
-use bound::output;
 use common::{Folder, Server, free_port};
-
-const TIMEOUT: Duration = Duration::from_secs(60);
-
-fn ctl(args: &[&str]) -> Output {
-    output(Command::new(env!("CARGO_BIN_EXE_little-raft")).args(args))
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < TIMEOUT, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Repeats it until it succeeds.
-fn soon(endpoints: &str, args: &[&str]) -> String {
-    let mut said = None;
-    until(&format!("{args:?}"), || {
-        let output = ctl(&[&["--endpoints", endpoints], args].concat());
-        said = output.status.success().then(|| text(&output.stdout));
-        said.is_some()
-    });
-    said.expect("waited for")
-}
-
-/// The rows of `member list`.
-fn members(endpoints: &str) -> Vec<String> {
-    let list = soon(endpoints, &["member", "list"]);
-    list.lines().map(Into::into).collect()
-}
+use ctl::{after, ctl, members, revision, soon, text, until};
 
 fn recover(dir: &str, word: &[&str]) -> (Option<i32>, String, String) {
     let ended = ctl(&[&["recover", "--data-dir", dir], word].concat());
@@ -54,14 +18,6 @@ fn recover(dir: &str, word: &[&str]) -> (Option<i32>, String, String) {
         text(&ended.stdout),
         text(&ended.stderr),
     )
-}
-
-/// The newest that it shows.
-fn revision(endpoint: &str) -> i64 {
-    let shown = soon(endpoint, &["get", "key0", "--write-out=json"]);
-    let number = after(&shown, "\"revision\":");
-    let number = number.split([',', '}']).next().expect("a number");
-    number.trim_matches('"').parse().expect("a number")
 }
 
 const WORD: &[&str] = &["--accept-data-loss"];
@@ -79,12 +35,6 @@ fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         }
     }
     found
-}
-
-/// What follows `label` on its line.
-fn after<'a>(text: &'a str, label: &str) -> &'a str {
-    let line = text.lines().find_map(|line| line.split_once(label));
-    line.unwrap_or_else(|| panic!("no {label:?} in: {text}")).1
 }
 
 #[test]
@@ -187,7 +137,7 @@ fn p59_a_cluster_goes_on_from_the_one_that_is_left() {
     assert_eq!(rows.len(), 1, "{rows:?}");
     assert!(rows[0].starts_with(&format!("{id}, started, m0, {peer}, ")));
     let said = three[0].said();
-    assert!(said.contains("which was recovered"), "{said}");
+    assert!(said.contains("which was recovered or restored"), "{said}");
 
     // Those that are back after all are a majority of what was: each side goes on by itself.
     three[1].restart();

@@ -3,7 +3,7 @@
 //! A recovery changes two files, the identity and the log. A crash between them must not leave a log that says "alone"
 //! under the old cluster's name, or the new name over the old members. So the plan comes first, by one rename: without
 //! it the directory is as before, and with it every start carries out what is left of it. It stays for good, because
-//! it also says under which name and founders the directory was known before.
+//! it also says under which name and founders the directory was known before. A restored group's directory is made so, too.
 
 use std::io;
 use std::path::Path;

@@ -1,12 +1,12 @@
-//! The Maintenance service, as far as it goes: how this replica stands, and handing leadership over.
+//! The Maintenance service, as far as it goes: how this replica stands, a copy of its store, and handing leadership over.
 
 use little_raft::core::{ReplicaId, Role, State};
 use tonic::{Request, Response, Status};
 
-use super::{Api, ETCD_VERSION, status};
+use super::{Api, ETCD_VERSION, backup, status};
 use crate::proto::etcdserverpb::maintenance_server::Maintenance;
 use crate::proto::etcdserverpb::{
-    MoveLeaderRequest, MoveLeaderResponse, StatusRequest, StatusResponse,
+    MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, StatusRequest, StatusResponse,
 };
 
 #[tonic::async_trait]
@@ -33,6 +33,18 @@ impl Maintenance for Api {
             db_size_in_use: signed(self.reader.bytes()),
             is_learner: self.is_learner(),
         }))
+    }
+
+    type SnapshotStream = backup::Pieces;
+
+    /// Of what this replica has applied: it must work when nothing else does.
+    async fn snapshot(
+        &self,
+        _request: Request<SnapshotRequest>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        let view = self.reader.view().map_err(backup::unreadable)?;
+        let header = self.header(view.revision());
+        Ok(Response::new(backup::pieces(view, header)))
     }
 
     /// Only the leader does it, as in etcd.

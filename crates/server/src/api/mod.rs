@@ -1,5 +1,6 @@
 //! The etcd v3 API over gRPC, and a little HTTP, on one port.
 
+mod backup;
 mod cluster;
 mod http;
 mod kv;
@@ -68,7 +69,7 @@ impl Api {
             let path = format!("/etcdserverpb.Cluster/Member{method}");
             router = router.route_service(&path, cluster.clone());
         }
-        for method in ["Status", "MoveLeader"] {
+        for method in ["Status", "Snapshot", "MoveLeader"] {
             let path = format!("/etcdserverpb.Maintenance/{method}");
             router = router.route_service(&path, maintenance.clone());
         }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::member_args::{IdArgs, MemberCommand, TimingCommand};
+use super::snapshot_calls::SnapshotCommand;
 use super::{ClientError, DeleteRangeRequest, PutRequest, RangeRequest};
 use crate::proto::etcdserverpb::range_request;
 
@@ -81,6 +82,9 @@ pub enum ClientCommand {
     Member(MemberCommand),
     /// Hands leadership over to another voter; the leader must be among the endpoints.
     MoveLeader(IdArgs),
+    /// Copies of the store, as backups.
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// The timeouts of the whole cluster.
     #[command(subcommand)]
     Timing(TimingCommand),

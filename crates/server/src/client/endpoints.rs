@@ -104,7 +104,11 @@ impl Endpoints {
         answers
     }
 
-    async fn timed<T>(&self, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    /// Whatever a server is asked for, it gets no longer than the user will wait.
+    pub async fn timed<T>(
+        &self,
+        call: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
         match tokio::time::timeout(self.command_timeout, call).await {
             Ok(answer) => answer,
             Err(_) => Err(Status::deadline_exceeded(

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use crate::backup::file::Content;
 use crate::proto::etcdserverpb::response_op::Response;
 use crate::proto::etcdserverpb::{
     DeleteRangeResponse, Member, MemberAddResponse, MemberListResponse, PutResponse, RangeResponse,
@@ -32,6 +33,15 @@ fn add(object: &mut Map<String, Value>, name: &str, value: Value) {
     if !zero {
         object.insert(name.into(), value);
     }
+}
+
+pub fn snapshot(content: &Content) -> Value {
+    json!({
+        "hash": content.summary.hash,
+        "revision": content.summary.revision,
+        "totalKey": content.summary.records,
+        "totalSize": content.bytes,
+    })
 }
 
 fn header(header: &Option<ResponseHeader>) -> Value {

@@ -7,15 +7,19 @@ mod json;
 mod member_args;
 mod member_calls;
 mod print;
+mod snapshot_calls;
 mod txn_text;
 
 use std::io::{self, Read};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub use args::{ClientCommand, Connection, OutputFormat};
 pub use member_args::{MemberCommand, TimingCommand};
+pub use snapshot_calls::SnapshotCommand;
 pub use txn_text::parse as parse_txn;
 
+use crate::backup::RestoreError;
 use crate::proto::etcdserverpb::{
     Compare, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, StatusRequest, TxnRequest,
 };
@@ -38,16 +42,32 @@ pub enum ClientError {
     /// The server refused.
     #[error("{}", .0.message())]
     Refused(#[from] tonic::Status),
+    /// A saved copy can't be used, or not be saved.
+    #[error("{}: {source}", path.display())]
+    Backup {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// It was not restored.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// Standard input or output failed.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
 impl ClientError {
-    /// 2 for bad usage, else 1.
+    /// 2 for bad usage, 3 for a damaged copy, else 1.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Usage(_) => ExitCode::from(2),
+            Self::Usage(_) | Self::Restore(RestoreError::Config(_)) => ExitCode::from(2),
+            Self::Backup { source, .. } | Self::Restore(RestoreError::File { source, .. })
+                if source.kind() == io::ErrorKind::InvalidData =>
+            {
+                ExitCode::from(3)
+            }
             _ => ExitCode::from(1),
         }
     }
@@ -88,6 +108,9 @@ pub fn run(connection: &Connection, command: ClientCommand) -> Result<(), Client
             }
             ClientCommand::MoveLeader(args) => {
                 member_calls::move_leader(&endpoints, args.move_leader()?, &mut printer).await
+            }
+            ClientCommand::Snapshot(command) => {
+                snapshot_calls::snapshot(&endpoints, command, &mut printer).await
             }
             ClientCommand::Timing(command) => {
                 member_calls::timing(&endpoints, command, &mut printer).await

@@ -1,11 +1,14 @@
 //! Answers as text.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::{ClientError, OutputFormat, json};
+use crate::backup::Restored;
+use crate::backup::file::Content;
 use crate::proto::etcdserverpb::response_op::Response;
 use crate::proto::etcdserverpb::{
     DeleteRangeResponse, Member, MemberAddResponse, MemberListResponse, PutResponse, RangeResponse,
@@ -83,6 +86,40 @@ impl Printer {
             "ERRORS",
         ];
         self.rows(&titles, &rows, || json::status(answers))
+    }
+
+    pub fn snapshot_saved(&mut self, path: &Path) -> Result<(), ClientError> {
+        Ok(writeln!(self.out, "Snapshot saved at {}", path.display())?)
+    }
+
+    pub fn snapshot(&mut self, content: &Content) -> Result<(), ClientError> {
+        let summary = content.summary;
+        let row = vec![
+            format!("{:x}", summary.hash),
+            summary.revision.to_string(),
+            summary.records.to_string(),
+            size(i64::try_from(content.bytes).unwrap_or(i64::MAX)),
+        ];
+        let titles = ["HASH", "REVISION", "TOTAL KEYS", "TOTAL SIZE"];
+        self.rows(&titles, &[row], || json::snapshot(content))
+    }
+
+    pub fn restored(&mut self, restored: &Restored) -> Result<(), ClientError> {
+        let Restored {
+            id,
+            cluster,
+            data_dir,
+            revision,
+        } = restored;
+        let dir = data_dir.display();
+        writeln!(
+            self.out,
+            "restored: {:x} of cluster {cluster:x}, in {dir}, which begins with revision {revision}\n\
+             Restore the other members from the same file by the same flags, then start all:\n  \
+               little-raft serve --data-dir {dir} ...",
+            id.0
+        )?;
+        Ok(())
     }
 
     pub fn members(&mut self, answer: &MemberListResponse) -> Result<(), ClientError> {

@@ -40,7 +40,7 @@ pub use disk::Point;
 pub use error::{Refusal, StoreError};
 pub use execute::Answer;
 pub use range::Page;
-pub use snapshot::StoreView;
+pub use snapshot::{StoreView, Summary, summary};
 
 use crate::proto::command::Command;
 use crate::proto::command::command::Kind;
@@ -276,6 +276,16 @@ impl Reader {
             Failure::Refused(refusal) => refusal,
             Failure::Broken(_) => Refusal::Corrupt,
         })
+    }
+
+    /// All that is committed, as of now.
+    ///
+    /// # Errors
+    /// If the stored data can't be read.
+    pub fn view(&self) -> io::Result<StoreView> {
+        let state = self.shared.read();
+        let view = self.shared.disk.view().map_err(io::Error::other)?;
+        Ok(StoreView::committed(&state, view))
     }
 
     /// The newest revision.

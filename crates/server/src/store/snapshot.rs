@@ -35,6 +35,26 @@ pub struct StoreView {
 }
 
 impl StoreView {
+    /// Only what is committed: a batch may be under way.
+    pub(super) fn committed(state: &State, view: DiskView) -> Self {
+        let committed = &state.committed;
+        let recent = state.recent.iter();
+        let recent = recent.take_while(|(written, _)| written.main <= committed.revision);
+        Self {
+            view,
+            recent: recent.cloned().collect(),
+            revision: committed.revision,
+            compacted: committed.compacted,
+            history: committed.history,
+            attributes: committed.attributes.clone(),
+        }
+    }
+
+    /// The newest revision in it.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
     pub(super) fn new(state: &State, view: DiskView) -> Self {
         Self {
             view,
@@ -88,32 +108,12 @@ impl Snapshot for StoreView {
 
 /// Reads a snapshot into an open write, and returns the state that belongs to it. The write's commit makes it real.
 pub(super) fn read(snapshot: &mut dyn Read, write: &DiskWrite) -> io::Result<State> {
-    let mut snapshot = Summed {
-        inner: snapshot,
-        crc: 0,
-    };
-    let magic = snapshot.array::<8>()?;
-    if ![MAGIC, MAGIC_1].contains(&&magic) {
-        return Err(invalid("it doesn't begin like a snapshot of this store"));
-    }
-    let mut state = State::at(Point {
-        revision: i64::from_le_bytes(snapshot.array()?),
-        compacted: i64::from_le_bytes(snapshot.array()?),
-        history: u32::from_le_bytes(snapshot.array()?),
-        ..Point::default()
-    });
-    if &magic == MAGIC {
-        state.attributes = read_attributes(&mut snapshot)?.into();
-    }
+    let reading = Reading::begin(snapshot)?;
+    let mut state = State::at(reading.point.clone());
     write.clear().map_err(io::Error::other)?;
     let mut portion = Vec::new();
     let mut portion_bytes = 0;
-    let mut previous = Revision::default();
-    while let Some((revision, record)) = read_record(&mut snapshot)? {
-        if revision <= previous || revision.main > state.revision {
-            return Err(invalid("its records are out of order"));
-        }
-        previous = revision;
+    reading.each(|revision, record| {
         portion_bytes += record.bytes();
         state.insert(revision, &record);
         portion.push((revision, record));
@@ -122,13 +122,86 @@ pub(super) fn read(snapshot: &mut dyn Read, write: &DiskWrite) -> io::Result<Sta
             portion.clear();
             portion_bytes = 0;
         }
-    }
+        Ok(())
+    })?;
     write.insert(&portion).map_err(io::Error::other)?;
-    let expected = snapshot.crc;
-    if u32::from_le_bytes(snapshot.array()?) != expected {
-        return Err(invalid("its checksum is wrong"));
-    }
     Ok(state)
+}
+
+/// What there is to say about a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The CRC-32C over all of it.
+    pub hash: u32,
+    /// The newest revision.
+    pub revision: i64,
+    /// How many versions of keys it has.
+    pub records: u64,
+}
+
+/// Reads a snapshot to its end, and checks all of it.
+///
+/// # Errors
+/// If it can't be read, or is damaged.
+pub fn summary(snapshot: &mut dyn Read) -> io::Result<Summary> {
+    let reading = Reading::begin(snapshot)?;
+    let revision = reading.point.revision;
+    let mut records = 0;
+    let hash = reading.each(|_, _| {
+        records += 1;
+        Ok(())
+    })?;
+    Ok(Summary {
+        hash,
+        revision,
+        records,
+    })
+}
+
+/// A snapshot that is read as far as its records.
+struct Reading<'a> {
+    snapshot: Summed<&'a mut dyn Read>,
+    point: Point,
+}
+
+impl<'a> Reading<'a> {
+    fn begin(snapshot: &'a mut dyn Read) -> io::Result<Self> {
+        let mut snapshot = Summed {
+            inner: snapshot,
+            crc: 0,
+        };
+        let magic = snapshot.array::<8>()?;
+        if ![MAGIC, MAGIC_1].contains(&&magic) {
+            return Err(invalid("it doesn't begin like a snapshot of this store"));
+        }
+        let mut point = Point {
+            revision: i64::from_le_bytes(snapshot.array()?),
+            compacted: i64::from_le_bytes(snapshot.array()?),
+            history: u32::from_le_bytes(snapshot.array()?),
+            ..Point::default()
+        };
+        if &magic == MAGIC {
+            point.attributes = read_attributes(&mut snapshot)?.into();
+        }
+        Ok(Self { snapshot, point })
+    }
+
+    /// Gives each record, and returns the checksum over all.
+    fn each(mut self, mut give: impl FnMut(Revision, Record) -> io::Result<()>) -> io::Result<u32> {
+        let mut previous = Revision::default();
+        while let Some((revision, record)) = read_record(&mut self.snapshot)? {
+            if revision <= previous || revision.main > self.point.revision {
+                return Err(invalid("its records are out of order"));
+            }
+            previous = revision;
+            give(revision, record)?;
+        }
+        let expected = self.snapshot.crc;
+        if u32::from_le_bytes(self.snapshot.array()?) != expected {
+            return Err(invalid("its checksum is wrong"));
+        }
+        Ok(expected)
+    }
 }
 
 fn read_attributes(snapshot: &mut Summed<&mut dyn Read>) -> io::Result<Attributes> {
