@@ -9,6 +9,8 @@ use crate::letter::Letter;
 pub enum Action {
     /// Time goes on to a replica's deadline, and it wakes; the others are late, if theirs has passed too.
     Timeout(ReplicaId),
+    /// The same, and the second's clock loses meanwhile all that clocks may.
+    TimeoutWhileSlow(ReplicaId, ReplicaId),
     /// The oldest message on a link arrives.
     Deliver(Letter),
     /// The oldest message on a link is held up, and those behind it overtake it.
@@ -23,6 +25,10 @@ pub enum Action {
     Crash(ReplicaId),
     /// A client proposes a command to whoever believes to lead.
     Propose(ReplicaId),
+    /// A client reads at a replica.
+    Read(ReplicaId),
+    /// A replica saves a snapshot of what it has applied, and its log begins after it.
+    Compact(ReplicaId),
     /// Somebody proposes the change of members of this number to whoever believes to lead.
     Change(ReplicaId, usize),
 }

@@ -10,7 +10,7 @@ use little_raft_model::{Bounds, Cluster, Setting};
 #[derive(Debug, Parser)]
 #[command(name = "little-raft-model")]
 pub(crate) struct Arguments {
-    /// Begin here: elections, replication, members; all of them, unless told
+    /// Begin here: elections, replication, members, reads, leases, snapshots; all of them, unless told
     #[arg(long, value_parser = setting)]
     setting: Option<Setting>,
     /// The small bounds that CI has
@@ -37,6 +37,15 @@ pub(crate) struct Arguments {
     /// Changes of members
     #[arg(long)]
     changes: Option<u8>,
+    /// Reads
+    #[arg(long)]
+    reads: Option<u8>,
+    /// Snapshots after which a log begins
+    #[arg(long)]
+    compactions: Option<u8>,
+    /// Nanoseconds that a clock loses
+    #[arg(long)]
+    slips: Option<u8>,
     /// How many threads; as many as there are cores, unless told
     #[arg(long)]
     threads: Option<usize>,
@@ -86,6 +95,9 @@ impl Arguments {
             duplicates: self.duplicates.unwrap_or(bounds.duplicates),
             proposals: self.proposals.unwrap_or(bounds.proposals),
             changes: self.changes.unwrap_or(bounds.changes),
+            reads: self.reads.unwrap_or(bounds.reads),
+            compactions: self.compactions.unwrap_or(bounds.compactions),
+            slips: self.slips.unwrap_or(bounds.slips),
         }
     }
 

@@ -1,8 +1,11 @@
 //! How much may happen, and where it begins.
 
 use std::fmt;
+use std::time::Duration;
 
-use little_raft_core::{Change, Member, Membership, ReplicaId, Role};
+use little_raft_core::{Change, Leases, Member, Membership, ReplicaId, Role, Timing};
+
+use crate::replica::Habits;
 
 /// How often each kind of thing may happen on the way to a state. That a link works no more, one way, may always happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +24,12 @@ pub struct Bounds {
     pub proposals: u8,
     /// Changes of members.
     pub changes: u8,
+    /// Reads.
+    pub reads: u8,
+    /// Snapshots after which a log begins.
+    pub compactions: u8,
+    /// Nanoseconds that a clock loses against the others.
+    pub slips: u8,
 }
 
 /// Nothing happens but that messages arrive and writes are flushed.
@@ -32,6 +41,9 @@ const NONE: Bounds = Bounds {
     duplicates: 0,
     proposals: 0,
     changes: 0,
+    reads: 0,
+    compactions: 0,
+    slips: 0,
 };
 
 macro_rules! setters {
@@ -44,7 +56,7 @@ macro_rules! setters {
     };
 }
 
-setters! { timeouts heartbeats crashes stragglers duplicates proposals changes }
+setters! { timeouts heartbeats crashes stragglers duplicates proposals changes reads compactions slips }
 
 impl fmt::Display for Bounds {
     /// What may happen at all.
@@ -57,6 +69,9 @@ impl fmt::Display for Bounds {
             ("duplicates", self.duplicates),
             ("proposals", self.proposals),
             ("changes", self.changes),
+            ("reads", self.reads),
+            ("compactions", self.compactions),
+            ("slips", self.slips),
         ];
         let some = counts.iter().filter(|(_, count)| *count > 0);
         let some: Vec<String> = some
@@ -75,11 +90,24 @@ pub enum Setting {
     Replication,
     /// The same with two voters, 1 and 2, and a learner, 3; all may be changed.
     Members,
+    /// As replication, for reads by rounds.
+    Reads,
+    /// The same for reads by lease: clocks may lose a nanosecond of four.
+    Leases,
+    /// 2 leads. 1, which led before, has two entries that nobody else has, and lacks what 2 and 3 have committed since.
+    Snapshots,
 }
 
 impl Setting {
     /// All there are.
-    pub const ALL: [Self; 3] = [Self::Elections, Self::Replication, Self::Members];
+    pub const ALL: [Self; 6] = [
+        Self::Elections,
+        Self::Replication,
+        Self::Members,
+        Self::Reads,
+        Self::Leases,
+        Self::Snapshots,
+    ];
 
     /// What it is called.
     pub fn name(self) -> &'static str {
@@ -87,6 +115,9 @@ impl Setting {
             Self::Elections => "elections",
             Self::Replication => "replication",
             Self::Members => "members",
+            Self::Reads => "reads",
+            Self::Leases => "leases",
+            Self::Snapshots => "snapshots",
         }
     }
 
@@ -105,7 +136,25 @@ impl Setting {
                 NONE.proposals(1).crashes(1).duplicates(1),
                 NONE.proposals(1).timeouts(1),
             ],
-            Self::Members => vec![NONE.changes(1), NONE.changes(1).crashes(1)],
+            Self::Members => vec![
+                NONE.changes(1),
+                NONE.changes(1).crashes(1),
+                NONE.changes(1).compactions(1),
+            ],
+            Self::Reads => vec![
+                NONE.reads(1).proposals(1),
+                NONE.reads(1).crashes(1),
+                NONE.reads(1).timeouts(1),
+            ],
+            Self::Leases => vec![
+                NONE.reads(1).timeouts(1),
+                NONE.reads(1).timeouts(1).slips(1),
+            ],
+            Self::Snapshots => vec![
+                NONE.compactions(1).heartbeats(1),
+                NONE.compactions(1).heartbeats(1).crashes(1),
+                NONE.compactions(1).heartbeats(1).proposals(1),
+            ],
         }
     }
 
@@ -120,8 +169,40 @@ impl Setting {
                 NONE.proposals(1).timeouts(1).crashes(1),
             ],
             Self::Members => vec![NONE.changes(1).proposals(1), NONE.changes(1).timeouts(1)],
+            Self::Reads => vec![
+                NONE.reads(1).timeouts(1).proposals(1),
+                NONE.reads(1).timeouts(1).heartbeats(1),
+            ],
+            Self::Leases => vec![NONE.reads(1).timeouts(1).heartbeats(1)],
+            Self::Snapshots => vec![
+                NONE.compactions(1).heartbeats(1).proposals(1).crashes(1),
+                NONE.compactions(1).heartbeats(2).proposals(1),
+                NONE.compactions(1).heartbeats(1).stragglers(1),
+            ],
         };
         self.small().into_iter().chain(larger).collect()
+    }
+
+    /// The shortest timeouts there are: moments are small numbers then, and states that differ in nothing else are the
+    /// same. A lease must outlast a nanosecond of drift.
+    pub(crate) fn habits(self) -> Habits {
+        let timing = |heartbeat, election| Timing {
+            heartbeat: Duration::from_nanos(heartbeat),
+            election: Duration::from_nanos(election),
+        };
+        match self {
+            Self::Leases => Habits {
+                timing: timing(1, 4),
+                leases: Some(Leases {
+                    longest: Duration::from_nanos(4),
+                    drift: Duration::from_nanos(1),
+                }),
+            },
+            _ => Habits {
+                timing: timing(1, 2),
+                leases: None,
+            },
+        }
     }
 
     pub(crate) fn founders(self) -> Membership {
@@ -144,7 +225,9 @@ impl Setting {
     pub(crate) fn changes(self) -> Vec<Vec<Change>> {
         let [one, two, three] = [1, 2, 3].map(ReplicaId);
         match self {
-            Self::Elections | Self::Replication => Vec::new(),
+            Self::Elections | Self::Replication | Self::Reads | Self::Leases | Self::Snapshots => {
+                Vec::new()
+            }
             Self::Members => vec![
                 vec![Change::SetRole(three, Role::Voter)],
                 vec![

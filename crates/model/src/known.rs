@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use little_raft_core::{Entry, EntryKind, Position, Raft, ReplicaId, State};
+use little_raft_core::{Base, Entry, EntryKind, Position, Raft, ReplicaId, State};
 
 use crate::disk::Disk;
+use crate::machine::Machine;
 use crate::quorum::{has_quorum, is_voter};
+use crate::reads::Reads;
 use crate::replica::{Effects, Replica};
 
 /// An invariant that does not hold.
@@ -23,24 +25,30 @@ pub enum Broken {
     Durability,
     /// Two replicas apply different entries at one place, or one leaves a place out (Raft, section 5.4.3).
     StateMachineSafety,
+    /// A read misses what was committed when it was asked for, or sees what is not (thesis, section 6.4).
+    Reads,
+    /// A snapshot, or where a log begins, is not what was committed up to there (Raft, section 7).
+    Snapshots,
     /// An assertion of the core.
     Panic,
 }
 
 impl Broken {
     /// All there are, with their names.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 9] = [
         (Self::ElectionSafety, "election safety"),
         (Self::LogMatching, "log matching"),
         (Self::LeaderCompleteness, "leader completeness"),
         (Self::Committed, "committed"),
         (Self::Durability, "durability"),
         (Self::StateMachineSafety, "state machine safety"),
+        (Self::Reads, "freshness of reads"),
+        (Self::Snapshots, "snapshots"),
         (Self::Panic, "no panic"),
     ];
 }
 
-fn ensure(holds: bool, otherwise: Broken) -> Result<(), Broken> {
+pub(crate) fn ensure(holds: bool, otherwise: Broken) -> Result<(), Broken> {
     if holds { Ok(()) } else { Err(otherwise) }
 }
 
@@ -59,6 +67,8 @@ pub(crate) struct Known {
     committed: Vec<Commit>,
     /// How far each replica has applied in its boot, and its committed index.
     progress: BTreeMap<ReplicaId, (u64, u64)>,
+    pub(crate) reads: Reads,
+    pub(crate) has_installed: bool,
 }
 
 impl Known {
@@ -79,9 +89,15 @@ impl Known {
         newest.is_some_and(|newest| !newest.is_joint())
     }
 
-    /// What a replica knew before it was killed is gone.
-    pub(crate) fn crashed(&mut self, id: ReplicaId) {
-        self.progress.remove(&id);
+    /// What a replica knew before it was killed is gone, but for its snapshot, up to this index.
+    pub(crate) fn crashed(&mut self, id: ReplicaId, saved: u64) {
+        self.progress.insert(id, (saved, 0));
+        self.reads.crashed(id);
+    }
+
+    /// A client asks for a read.
+    pub(crate) fn read(&mut self, ticket: u64, at: ReplicaId) {
+        self.reads.asked(ticket, at, self.committed.len() as u64);
     }
 
     /// Looks at a replica that has taken a step, among all of them.
@@ -105,7 +121,11 @@ impl Known {
                 ensure(is_safe, Broken::LeaderCompleteness)?;
             }
         }
-        self.applies(replica.id(), &effects.applied)
+        self.begins(replica)?;
+        self.installs(replica.id(), effects.installed.as_ref())?;
+        self.applies(replica.id(), &effects.applied)?;
+        let committed = self.committed.len() as u64;
+        self.reads.answered(replica, &effects.reads, committed)
     }
 
     fn leads(&mut self, replica: &Replica) -> Result<(), Broken> {
@@ -121,8 +141,9 @@ impl Known {
             .iter()
             .filter(|commit| commit.known_in < raft.term());
         let mut earlier = earlier.map(|commit| commit.entry.position);
-        let is_complete = earlier.all(|it| raft.term_at(it.index) == Some(it.term));
-        ensure(is_complete, Broken::LeaderCompleteness)
+        let begins_at = raft.base().index;
+        let has = |it: Position| it.index < begins_at || raft.term_at(it.index) == Some(it.term);
+        ensure(earlier.all(has), Broken::LeaderCompleteness)
     }
 
     /// The positions that this replica has committed before anybody else.
@@ -133,6 +154,10 @@ impl Known {
         let before = std::mem::replace(seen, raft.committed());
         let mut new = Vec::new();
         for index in before + 1..=raft.committed() {
+            // Where the log begins is looked at by itself.
+            if index <= raft.base().index && index <= self.committed.len() as u64 {
+                continue;
+            }
             let term = raft.term_at(index);
             let entry = replica.logical.entry(index).ok_or(Broken::Committed)?;
             ensure(term == Some(entry.position.term), Broken::Committed)?;
@@ -150,6 +175,42 @@ impl Known {
         Ok(new)
     }
 
+    /// A log begins where it may, and knows who belonged to the group there.
+    fn begins(&self, replica: &Replica) -> Result<(), Broken> {
+        let base = &replica.logical.base;
+        match base.position.index {
+            0 => Ok(()),
+            _ => self.is_committed(base),
+        }
+    }
+
+    fn is_committed(&self, base: &Base) -> Result<(), Broken> {
+        let upto = self.committed.get(..base.position.index as usize);
+        let upto = upto.ok_or(Broken::Snapshots)?;
+        let last = upto.last().map(|commit| commit.entry.position);
+        ensure(last == Some(base.position), Broken::Snapshots)?;
+        let mut memberships = upto.iter().rev();
+        let newest = memberships.find_map(|commit| commit.entry.membership());
+        let is_same = newest.is_none_or(|newest| newest == base.membership);
+        ensure(is_same, Broken::Snapshots)
+    }
+
+    /// Exactly what was committed up to there is in it.
+    fn installs(&mut self, id: ReplicaId, installed: Option<&Machine>) -> Result<(), Broken> {
+        let Some(installed) = installed else {
+            return Ok(());
+        };
+        self.is_committed(&installed.at)?;
+        let index = installed.at.position.index;
+        let mut expected = Machine::new(installed.at.membership.clone());
+        let upto = self.committed.iter().take(index as usize);
+        upto.for_each(|commit| expected.apply(&commit.entry));
+        ensure(expected.digest == installed.digest, Broken::Snapshots)?;
+        self.has_installed = true;
+        self.progress.entry(id).or_default().0 = index;
+        Ok(())
+    }
+
     fn applies(&mut self, id: ReplicaId, entries: &[Entry]) -> Result<(), Broken> {
         let (applied, _) = self.progress.entry(id).or_default();
         for entry in entries {
@@ -163,11 +224,14 @@ impl Known {
 }
 
 fn logs_match(one: &Disk, other: &Disk) -> Result<(), Broken> {
-    let both = one.entries.iter().zip(&other.entries);
+    let first = one.base.position.index.max(other.base.position.index) + 1;
+    let last = one.last().index.min(other.last().index);
+    let both = (first..=last).filter_map(|index| Some((one.entry(index)?, other.entry(index)?)));
+    let both: Vec<(&Entry, &Entry)> = both.collect();
     let last_same = both
-        .clone()
+        .iter()
         .rposition(|(one, other)| one.position == other.position);
-    let mut before = both.take(last_same.map_or(0, |last| last + 1));
+    let mut before = both.iter().take(last_same.map_or(0, |last| last + 1));
     ensure(before.all(|(one, other)| one == other), Broken::LogMatching)
 }
 

@@ -32,7 +32,7 @@ impl Cluster {
     fn started(&self) -> State {
         let founders = self.setting.founders();
         let replicas = IDS.map(|id| {
-            let replica = Replica::new(id, founders.clone());
+            let replica = Replica::new(id, founders.clone(), self.setting.habits());
             let fingerprint = replica.fingerprint();
             (Arc::new(replica), fingerprint)
         });
@@ -45,6 +45,7 @@ impl Cluster {
             left: Bounds {
                 timeouts: u8::MAX,
                 heartbeats: u8::MAX,
+                proposals: u8::MAX,
                 ..self.bounds
             },
             broken: None,
@@ -69,6 +70,28 @@ impl Cluster {
         state
     }
 
+    /// 1 is cut off with two entries that nobody else has; the others have elected 2, and have what it began with.
+    fn replaced(&self) -> State {
+        let [one, two, three] = IDS;
+        let mut state = self.elected();
+        for _ in 0..2 {
+            state = self.after(&state, Action::Propose(one));
+            state = self.after(&state, Action::Flush(one));
+        }
+        while state.replica(two).raft.state() != Part::Leader {
+            state = self.after(&state, Action::Timeout(two));
+            state.cut_off(one);
+            while let Some(next) = self.quieter(&state) {
+                state = next;
+                state.cut_off(one);
+            }
+        }
+        let [two, three] = [two, three].map(|id| &state.replica(id).raft);
+        assert_eq!(two.committed(), 2, "2 has committed its first entry");
+        assert_eq!(two.last(), three.last(), "3 has it");
+        state
+    }
+
     /// One message or flush further; none, if nothing is left that changes anything.
     fn quieter(&self, state: &State) -> Option<State> {
         let mut actions = deliveries(state).chain(flushes(state));
@@ -82,7 +105,8 @@ impl Cluster {
     pub(crate) fn leaders_at_start(&self) -> usize {
         match self.setting {
             Setting::Elections => 0,
-            Setting::Replication | Setting::Members => 1,
+            Setting::Replication | Setting::Members | Setting::Reads | Setting::Leases => 1,
+            Setting::Snapshots => 2,
         }
     }
 
@@ -132,14 +156,29 @@ impl Cluster {
                 state.stragglers.push(letter.clone());
                 state.arrive(letter);
             }
-            Action::Timeout(id) => state.time_out(*id),
+            Action::Timeout(id) => state.time_out(*id, None),
+            Action::TimeoutWhileSlow(id, slow) => {
+                state.time_out(*id, Some(*slow));
+                state.left.slips = 0;
+            }
             Action::Flush(id) => {
-                state.step(*id, |it, now| it.flush(now).expect("a write under way"));
+                state.step(*id, |it| it.flush().expect("a write under way"));
             }
             Action::Crash(id) => {
                 state.left.crashes -= 1;
-                Arc::make_mut(&mut state.known).crashed(*id);
+                let saved = state.replica(*id).saved_index();
+                Arc::make_mut(&mut state.known).crashed(*id, saved);
                 state.step(*id, Replica::crash);
+            }
+            Action::Read(id) => {
+                state.left.reads -= 1;
+                let ticket = state.left.reads.into();
+                Arc::make_mut(&mut state.known).read(ticket, *id);
+                state.step(*id, |it| it.step(Input::Read { ticket }));
+            }
+            Action::Compact(id) => {
+                state.left.compactions -= 1;
+                state.step(*id, Replica::compact);
             }
             Action::Propose(id) => {
                 state.left.proposals -= 1;
@@ -158,10 +197,10 @@ impl Cluster {
 
 impl State {
     /// Lets a replica do something, and looks at what it did. True if it has said something.
-    fn step(&mut self, id: ReplicaId, act: impl FnOnce(&mut Replica, u64) -> Effects) -> bool {
+    fn step(&mut self, id: ReplicaId, act: impl FnOnce(&mut Replica) -> Effects) -> bool {
         let (replica, fingerprint) = &mut self.replicas[Self::place(id)];
         let replica = Arc::make_mut(replica);
-        let effects = act(replica, self.now);
+        let effects = act(replica);
         *fingerprint = replica.fingerprint();
         let known = Arc::make_mut(&mut self.known);
         let all = self.replicas.iter().map(|(replica, _)| &**replica);
@@ -177,23 +216,24 @@ impl State {
     fn arrive(&mut self, letter: &Letter) -> bool {
         let (to, message) = (letter.message().to, letter.message().clone());
         let before = self.replicas[Self::place(to)].1;
-        let has_said = self.step(to, |it, now| it.step(now, Input::Message(message)));
+        let has_said = self.step(to, |it| it.step(Input::Message(message)));
         has_said || self.replicas[Self::place(to)].1 != before
     }
 
-    fn time_out(&mut self, id: ReplicaId) {
-        let raft = &self.replica(id).raft;
-        let (part, deadline) = (raft.state(), raft.deadline());
+    fn time_out(&mut self, id: ReplicaId, slow: Option<ReplicaId>) {
+        let (part, wait) = (self.replica(id).raft.state(), self.replica(id).wait());
         match part {
             Part::Leader => self.left.heartbeats -= 1,
             _ => self.left.timeouts -= 1,
         }
-        self.now = self.now.max(deadline);
+        self.now += wait;
         for (replica, fingerprint) in &mut self.replicas {
+            let is_slow = slow == Some(replica.id());
+            let lost = if is_slow { self.left.slips.into() } else { 0 };
             // The others notice the time as soon as anything happens to them.
-            *fingerprint = Arc::make_mut(replica).noticing(self.now);
+            *fingerprint = Arc::make_mut(replica).noticing(wait.saturating_sub(lost));
         }
-        self.step(id, |it, now| it.step(now, Input::Wake));
+        self.step(id, |it| it.step(Input::Wake));
     }
 
     fn propose(&mut self, id: ReplicaId, proposal: Proposal) {
@@ -201,7 +241,7 @@ impl State {
             ticket: 0,
             proposal,
         };
-        self.step(id, |it, now| it.step(now, input));
+        self.step(id, |it| it.step(input));
     }
 }
 
@@ -224,7 +264,8 @@ impl Model for Cluster {
         Plant::plant(self.plant);
         let state = match self.setting {
             Setting::Elections => self.started(),
-            Setting::Replication | Setting::Members => self.elected(),
+            Setting::Snapshots => self.replaced(),
+            _ => self.elected(),
         };
         vec![State {
             left: self.bounds,
@@ -249,6 +290,16 @@ impl Model for Cluster {
         for id in IDS {
             if self.may_time_out(state, id) {
                 actions.push(Action::Timeout(id));
+            }
+            if self.may_time_out(state, id) && left.slips > 0 && state.replica(id).wait() > 0 {
+                let others = IDS.into_iter().filter(|it| *it != id);
+                actions.extend(others.map(|slow| Action::TimeoutWhileSlow(id, slow)));
+            }
+            if left.reads > 0 {
+                actions.push(Action::Read(id));
+            }
+            if left.compactions > 0 && state.replica(id).may_compact() {
+                actions.push(Action::Compact(id));
             }
             if left.crashes > 0 {
                 actions.push(Action::Crash(id));

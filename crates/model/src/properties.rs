@@ -4,6 +4,7 @@ use stateright::{Expectation, Property};
 
 use crate::known::Broken;
 use crate::model::Cluster;
+use crate::reads::Answered;
 use crate::state::State;
 
 pub(crate) fn properties() -> Vec<Property<Cluster>> {
@@ -15,6 +16,8 @@ pub(crate) fn properties() -> Vec<Property<Cluster>> {
         invariant::<4>(),
         invariant::<5>(),
         invariant::<6>(),
+        invariant::<7>(),
+        invariant::<8>(),
     ];
     let reached = [
         Property::sometimes("a leader is elected", |it: &Cluster, state: &State| {
@@ -31,6 +34,18 @@ pub(crate) fn properties() -> Vec<Property<Cluster>> {
         }),
         Property::sometimes("a change of members is complete", |_, state: &State| {
             state.known.has_change()
+        }),
+        Property::sometimes("a leader answers a read", |_, state: &State| {
+            state.known.reads.answered.contains(&Answered::Leader)
+        }),
+        Property::sometimes("a lease answers a read", |_, state: &State| {
+            state.known.reads.answered.contains(&Answered::Lease)
+        }),
+        Property::sometimes("a follower answers a read", |_, state: &State| {
+            state.known.reads.answered.contains(&Answered::Follower)
+        }),
+        Property::sometimes("a snapshot is installed", |_, state: &State| {
+            state.known.has_installed
         }),
     ];
     invariants.into_iter().chain(reached).collect()

@@ -53,6 +53,14 @@ impl State {
         self.letters.remove(place.expect("it is on its link"));
     }
 
+    /// Whatever is on its way from or to this one is lost.
+    pub(crate) fn cut_off(&mut self, id: ReplicaId) {
+        self.letters.retain(|letter| {
+            let (from, to) = letter.link();
+            from != id && to != id
+        });
+    }
+
     /// Brings into order whatever has none that matters.
     pub(crate) fn tidy(&mut self) {
         let now = self.now;

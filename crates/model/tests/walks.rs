@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use little_raft_core::Plant;
-use little_raft_model::{Cluster, Search, Setting, search};
+use little_raft_model::{Bounds, Cluster, Search, Setting, search};
 
 /// The walk through these bounds of a setting, with or without a bug.
 fn walk(setting: Setting, number: usize, plant: Option<Plant>) -> Search {
@@ -32,6 +32,27 @@ fn what_was_not_flushed_is_lost_in_a_crash() {
     assert!(found.reached.contains(&"a command is committed"));
 }
 
+/// A lease is safe while clocks differ by no more than is stated, and the model does have clocks that differ.
+#[test]
+fn a_clock_that_loses_more_than_the_stated_drift_makes_a_lease_answer_too_late() {
+    let walk = |slips| {
+        let cluster = Cluster {
+            setting: Setting::Leases,
+            bounds: Bounds {
+                slips,
+                ..Setting::Leases.small()[0]
+            },
+            plant: None,
+        };
+        search(cluster, 1, Duration::from_secs(300))
+    };
+    let stated = walk(1);
+    assert!(stated.broken.is_none() && stated.is_whole);
+    assert!(stated.reached.contains(&"a lease answers a read"));
+    let broken = walk(4).broken.map(|(invariant, _)| invariant);
+    assert_eq!(broken, Some("freshness of reads"));
+}
+
 #[test]
 fn planted_bugs_are_found_by_what_they_break() {
     let wanted = [
@@ -42,6 +63,8 @@ fn planted_bugs_are_found_by_what_they_break() {
         (Setting::Members, 0, Plant::P33, "durability"),
         (Setting::Members, 0, Plant::P34, "durability"),
         (Setting::Replication, 3, Plant::P15, "durability"),
+        (Setting::Members, 2, Plant::P32, "snapshots"),
+        (Setting::Snapshots, 2, Plant::P42, "durability"),
     ];
     for (setting, number, plant, invariant) in wanted {
         let found = walk(setting, number, Some(plant)).broken;
