@@ -170,13 +170,14 @@ impl Setting {
             ],
             Self::Members => vec![NONE.changes(1).proposals(1), NONE.changes(1).timeouts(1)],
             Self::Reads => vec![
-                NONE.reads(1).timeouts(1).proposals(1),
-                NONE.reads(1).timeouts(1).heartbeats(1),
+                NONE.reads(2).proposals(1),
+                NONE.reads(1).proposals(1).crashes(1),
+                NONE.reads(1).heartbeats(1).stragglers(1),
             ],
-            Self::Leases => vec![NONE.reads(1).timeouts(1).heartbeats(1)],
+            Self::Leases => vec![NONE.reads(1).timeouts(1).crashes(1)],
             Self::Snapshots => vec![
                 NONE.compactions(1).heartbeats(1).proposals(1).crashes(1),
-                NONE.compactions(1).heartbeats(2).proposals(1),
+                NONE.compactions(1).heartbeats(2),
                 NONE.compactions(1).heartbeats(1).stragglers(1),
             ],
         };
