@@ -36,6 +36,12 @@ pub struct ServeArgs {
     /// new: it is founded by all in --initial-cluster; existing: this replica joins one that runs, or did so once.
     #[arg(long, value_enum, default_value = "new")]
     pub initial_cluster_state: ClusterState,
+    /// Those of the founders that are witnesses, as name,name [default: none]; the same on all founders
+    #[arg(long)]
+    pub initial_witnesses: Option<String>,
+    /// It only votes, and has no data: two replicas and a witness outlive one of them.
+    #[arg(long)]
+    pub witness: bool,
     /// Keeps clusters apart: replicas with another token are refused.
     #[arg(long, default_value = "etcd-cluster")]
     pub initial_cluster_token: String,
@@ -82,6 +88,8 @@ pub struct Founder {
     pub peer_url: String,
     /// The same as `host:port`.
     pub peer_address: String,
+    /// It only votes.
+    pub is_witness: bool,
 }
 
 /// Checked settings.
@@ -95,6 +103,8 @@ pub struct Config {
     pub peer_url: String,
     /// Whether it joins a cluster that exists, instead of founding one.
     pub joins: bool,
+    /// It only votes, and has no data.
+    pub is_witness: bool,
     /// All founders, in the order of their ids; who joins has the members that it was told of, and itself.
     pub founders: Vec<Founder>,
     /// Its data.
@@ -206,6 +216,33 @@ pub enum ConfigError {
          cluster too"
     )]
     NobodyToJoin,
+    /// A witness that is no founder.
+    #[error("--initial-witnesses has {name:?}, which --initial-cluster doesn't: it names {names}")]
+    UnknownWitness {
+        /// What stands there.
+        name: String,
+        /// Those in the cluster.
+        names: String,
+    },
+    /// Only witnesses.
+    #[error(
+        "--initial-witnesses names all of --initial-cluster, and nobody could lead; leave two out"
+    )]
+    NobodyToLead,
+    /// It is a witness to the others.
+    #[error("--initial-witnesses has {name:?}, this replica: start it with --witness")]
+    IsWitness {
+        /// This replica.
+        name: String,
+    },
+    /// It is none to the others.
+    #[error(
+        "--witness, but --initial-witnesses doesn't have {name:?}: name it there on all founders, or leave --witness out"
+    )]
+    NoWitness {
+        /// This replica.
+        name: String,
+    },
 }
 
 const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
@@ -221,7 +258,11 @@ impl Config {
             "--initial-advertise-peer-urls",
             &args.initial_advertise_peer_urls,
         )?;
-        let founders = founders(args, own_url)?;
+        let joins = args.initial_cluster_state == ClusterState::Existing;
+        let mut founders = founders(args, own_url)?;
+        if !joins {
+            name_witnesses(args, &mut founders)?;
+        }
         let own = founders.iter().find(|founder| founder.name == args.name);
         let own = own.ok_or_else(|| not_in_cluster(args, &founders))?;
         let (id, peer_url) = (own.id, own.peer_url.clone());
@@ -241,7 +282,6 @@ impl Config {
         }
         let default_dir = || PathBuf::from(format!("{}.little-raft", args.name));
         let data_dir = args.data_dir.clone().unwrap_or_else(default_dir);
-        let joins = args.initial_cluster_state == ClusterState::Existing;
         if joins && founders.len() == 1 && !data_dir.exists() {
             return Err(ConfigError::NobodyToJoin);
         }
@@ -250,6 +290,7 @@ impl Config {
             name: args.name.clone(),
             peer_url,
             joins,
+            is_witness: args.witness,
             founders,
             data_dir,
             token: args.initial_cluster_token.clone(),
@@ -351,14 +392,44 @@ fn founder(entry: &str, token: &str) -> Result<Founder, ConfigError> {
         name: name.into(),
         peer_url: url.into(),
         peer_address: address.into(),
+        is_witness: false,
     })
 }
 
-fn not_in_cluster(args: &ServeArgs, founders: &[Founder]) -> ConfigError {
+/// What the founders say of each other, and this one of itself, must agree.
+fn name_witnesses(args: &ServeArgs, founders: &mut [Founder]) -> Result<(), ConfigError> {
+    let named = args.initial_witnesses.iter();
+    let named = named.flat_map(|text| text.split(',').map(str::trim));
+    for name in named.filter(|name| !name.is_empty()) {
+        match founders.iter_mut().find(|it| it.name == name) {
+            Some(founder) => founder.is_witness = true,
+            None => {
+                let (name, names) = (name.into(), names(founders));
+                return Err(ConfigError::UnknownWitness { name, names });
+            }
+        }
+    }
+    if founders.iter().all(|it| it.is_witness) {
+        return Err(ConfigError::NobodyToLead);
+    }
+    let name = args.name.clone();
+    let own = founders.iter().find(|it| it.name == name);
+    match own.map(|own| (own.is_witness, args.witness)) {
+        Some((true, false)) => Err(ConfigError::IsWitness { name }),
+        Some((false, true)) => Err(ConfigError::NoWitness { name }),
+        _ => Ok(()),
+    }
+}
+
+fn names(founders: &[Founder]) -> String {
     let names: Vec<&str> = founders.iter().map(|founder| &founder.name[..]).collect();
+    names.join(", ")
+}
+
+fn not_in_cluster(args: &ServeArgs, founders: &[Founder]) -> ConfigError {
     ConfigError::NotInCluster {
         name: args.name.clone(),
-        names: names.join(", "),
+        names: names(founders),
     }
 }
 
@@ -472,6 +543,21 @@ mod tests {
     }
 
     #[test]
+    fn witnesses_are_named_by_all_founders_and_only_by_them() {
+        let founders = [
+            "--initial-cluster",
+            "default=http://localhost:2380,b=http://h:1,c=http://h:2",
+        ];
+        let with = |flags: &[&str]| config(&[&founders, flags].concat()).unwrap();
+        let config = with(&["--initial-witnesses", "b, c"]);
+        let is_witness = |it: &Founder| it.is_witness == (it.name != "default");
+        assert!(config.founders.iter().all(is_witness) && !config.is_witness);
+        assert!(with(&["--initial-witnesses", "default", "--witness"]).is_witness);
+        // Who joins is told who the others are.
+        assert!(with(&["--initial-cluster-state", "existing", "--witness"]).is_witness);
+    }
+
+    #[test]
     fn bad_settings_say_what_is_wrong() {
         let three = "a=http://h1:2380,b=http://h2:2380";
         let cases: &[(&[&str], &str)] = &[
@@ -518,6 +604,21 @@ mod tests {
                 "names several URLs",
             ),
             (&["--election-timeout", "100"], "at least five times"),
+            (
+                &["--initial-witnesses", "b"],
+                "has \"b\", which --initial-cluster doesn't: it names default",
+            ),
+            (&["--initial-witnesses", "default"], "nobody could lead"),
+            (&["--witness"], "doesn't have \"default\": name it there"),
+            (
+                &[
+                    "--initial-cluster",
+                    "default=http://localhost:2380,b=http://h:1",
+                    "--initial-witnesses",
+                    "default",
+                ],
+                "this replica: start it with --witness",
+            ),
             (
                 &[
                     "--data-dir",

@@ -8,6 +8,7 @@ pub mod api;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod data_dir;
 pub mod demo;
 pub mod engine;
 pub mod proto;

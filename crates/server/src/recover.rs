@@ -10,7 +10,7 @@ use little_raft::{
     Member, Recovered, Recovery, StateMachine, Survivor, inspect_group, recover_group,
 };
 
-use crate::serve::{log_dir, store_file};
+use crate::data_dir::{log_dir, store_file};
 use crate::store::{Store, StoreError};
 
 /// Recovers a cluster from one survivor. Without the word it only says what it would do.
@@ -125,9 +125,10 @@ fn place(position: Position) -> String {
 }
 
 fn member(member: &Member, survivor: &Survivor) -> String {
-    let own = match member.id == survivor.replica {
-        true => " (this one)",
-        false => "",
+    let own = match (member.id == survivor.replica, member.witness) {
+        (true, _) => " (this one)",
+        (false, true) => " (a witness)",
+        (false, false) => "",
     };
     format!("{:x} http://{}{own}", member.id.0, member.address)
 }
