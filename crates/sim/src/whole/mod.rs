@@ -7,6 +7,7 @@
 
 mod clients;
 mod disk;
+mod either;
 mod histogram;
 mod kept;
 mod ledger;

@@ -45,13 +45,18 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
             let seat = self.seats.get(member);
             let running = seat.and_then(|seat| seat.running.as_ref());
             running.is_some_and(|it| {
-                let settled = it.engine.raft().settled_membership();
+                let settled = it.raft().settled_membership();
                 settled.is_some_and(|it| {
                     let is_bound = |id| {
                         it.member(ReplicaId(id))
                             .is_some_and(|m| m.incarnation.is_some())
                     };
-                    it.voters().count() >= VOTERS_MIN && members.iter().all(|id| is_bound(*id))
+                    let may_others_lead = it
+                        .voters()
+                        .any(|it_too| it_too.0 != id && it.may_lead(it_too));
+                    may_others_lead
+                        && it.voters().count() >= VOTERS_MIN
+                        && members.iter().all(|id| is_bound(*id))
                 })
             })
         });
@@ -129,7 +134,8 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
             Some(Patient::Lost(id)) => {
                 let seat = self.seats.get_mut(&id).expect("it is seated");
                 (seat.running, seat.is_gone) = (None, true);
-                let new = self.newcomer();
+                let is_witness = seat.setup.is_witness;
+                let new = self.newcomer(is_witness);
                 self.patient = Some(Patient::Replaced(new));
             }
             Some(Patient::Replaced(new)) if members.contains(&new) => {
@@ -137,10 +143,21 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
                 self.patient = None;
                 return;
             }
-            Some(Patient::Replaced(new)) => self.change(new, vec![joining(new)]),
+            Some(Patient::Replaced(new)) => self.change(new, vec![self.joining(new)]),
         }
         let after = self.random.between(50 * MILLI, 300 * MILLI);
         self.at(after, Due::Operate);
+    }
+
+    /// It is to become a voter.
+    pub(super) fn joining(&self, id: u64) -> Change {
+        Change::Add {
+            id: ReplicaId(id),
+            address: address(id),
+            role: Role::Voter,
+            priority: 0,
+            witness: self.seats[&id].setup.is_witness,
+        }
     }
 
     /// By way of anybody but `about`.
@@ -150,17 +167,6 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
             let by = self.random.pick(&others);
             self.propose_change(by, changes);
         }
-    }
-}
-
-/// It is to become a voter.
-pub(super) fn joining(id: u64) -> Change {
-    Change::Add {
-        id: ReplicaId(id),
-        address: address(id),
-        role: Role::Voter,
-        priority: 0,
-        witness: false,
     }
 }
 

@@ -36,6 +36,7 @@ pub(super) enum Part {
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
     pub(super) founding: Founding,
+    pub(super) is_witness: bool,
     pub(super) engine: EngineConfig,
     pub(super) applier: ApplierConfig,
     pub(super) segment_bytes: u64,
@@ -93,7 +94,10 @@ impl Transfer {
 pub(super) struct Came {
     pub(super) messages: Vec<Message>,
     pub(super) is_removed: bool,
+    /// Worth counting, and a good moment for trouble.
     pub(super) reached: Option<&'static str>,
+    /// Worth counting.
+    pub(super) noted: Option<&'static str>,
 }
 
 impl<M: StateMachine> Replica<M> {
@@ -195,6 +199,7 @@ impl<M: StateMachine> Replica<M> {
             messages: effects.messages.drain(..).collect(),
             is_removed: effects.is_removed,
             reached: None,
+            noted: None,
         };
         self.writes.extend(effects.write.take());
         self.to_store.extend(effects.store.drain(..));
