@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 
-use little_raft::{ReplicaId, Role, StateMachine};
+use little_raft::{Membership, ReplicaId, Role, StateMachine};
 use little_raft_core::Change;
 
 use super::disk::{SECTOR_BYTES, SimDisk};
@@ -44,21 +44,8 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
         let all_agree = members.iter().all(|member| {
             let seat = self.seats.get(member);
             let running = seat.and_then(|seat| seat.running.as_ref());
-            running.is_some_and(|it| {
-                let settled = it.raft().settled_membership();
-                settled.is_some_and(|it| {
-                    let is_bound = |id| {
-                        it.member(ReplicaId(id))
-                            .is_some_and(|m| m.incarnation.is_some())
-                    };
-                    let may_others_lead = it
-                        .voters()
-                        .any(|it_too| it_too.0 != id && it.may_lead(it_too));
-                    may_others_lead
-                        && it.voters().count() >= VOTERS_MIN
-                        && members.iter().all(|id| is_bound(*id))
-                })
-            })
+            let settled = running.and_then(|it| it.raft().settled_membership());
+            settled.is_some_and(|settled| survives(settled, id, &members))
         });
         self.patient.is_none() && is_settled && is_quiet && all_agree
     }
@@ -168,6 +155,16 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
             self.propose_change(by, changes);
         }
     }
+}
+
+/// All know each other's disks, and without `id` there are voters enough, one of whom could lead.
+fn survives(settled: &Membership, id: u64, members: &[u64]) -> bool {
+    let member = |id: &u64| settled.member(ReplicaId(*id));
+    let is_bound = |id: &u64| member(id).is_some_and(|it| it.incarnation.is_some());
+    let mut others = settled.voters().filter(|other| other.0 != id);
+    settled.voters().count() >= VOTERS_MIN
+        && others.any(|other| settled.may_lead(other))
+        && members.iter().all(is_bound)
 }
 
 /// Flips a bit where something was written, if there is such a place, and says in which byte.
