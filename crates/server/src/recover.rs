@@ -63,6 +63,10 @@ pub fn run(args: &RecoverArgs) -> Result<(), RecoverError> {
     let survivor = inspect_group(&log)?;
     let mut out = io::stdout().lock();
     out.write_all(remembered(&survivor, &args.data_dir).as_bytes())?;
+    let replica = survivor.replica;
+    if survivor.membership.is_witness(replica) {
+        return Err(little_raft::RecoverError::Witness { replica, dir: log }.into());
+    }
     if !args.accept_data_loss {
         out.write_all(consequences(&survivor, &args.data_dir).as_bytes())?;
         return Err(RecoverError::NotAccepted);

@@ -250,6 +250,10 @@ fn a_directory_stays_what_it_was() {
     let dirs = [0, WITNESS].map(|n| three[n].flag("--data-dir"));
     three[0].kill();
     three[WITNESS].kill();
+    let mut recover = Command::new(env!("CARGO_BIN_EXE_little-raft"));
+    let said = output(recover.args(["recover", "--data-dir", &dirs[1]]));
+    let said = text(&said.stderr);
+    assert!(said.contains("is a witness, without a state"), "{said}");
     three[0].set_flag("--data-dir", &dirs[1]);
     three[WITNESS].set_flag("--data-dir", &dirs[0]);
     for (n, why) in [
