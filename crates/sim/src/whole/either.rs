@@ -22,6 +22,9 @@ pub(super) enum Either<M: StateMachine<Response: Debug>> {
     Witness(Box<Replica<Bare<M>>>),
 }
 
+/// That the log of a witness begins later than before.
+pub(super) const DROPPED: &str = "a witness dropped what was settled";
+
 /// What both can do.
 macro_rules! each {
     ($either:expr, $it:ident => $what:expr) => {
@@ -127,7 +130,7 @@ impl<M: StateMachine<Response: Debug>> Either<M> {
         } else if begins > last {
             came.noted = Some("a witness was told where to begin");
         } else if begins > base {
-            came.noted = Some("a witness dropped what was settled");
+            came.noted = Some(DROPPED);
         }
         Ok(came)
     }

@@ -7,6 +7,7 @@
 
 mod clients;
 mod disk;
+mod dropped;
 mod either;
 mod histogram;
 mod kept;

@@ -57,6 +57,8 @@ pub(super) struct Seat<M: StateMachine<Response: Debug>> {
     pub(super) is_slow: bool,
     pub(super) is_gone: bool,
     pub(super) promised: Promised,
+    /// The newest term and index that were durable on a full replica.
+    pub(super) held: (u64, u64),
 }
 
 pub(super) struct World<'a, M: StateMachine<Response: Debug>> {
@@ -264,6 +266,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             is_slow: false,
             is_gone: false,
             promised: Promised::default(),
+            held: (0, 0),
         };
         self.seats.insert(id, seat);
     }
@@ -418,6 +421,8 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             .into_iter()
             .for_each(|message| self.send(message));
         self.schedule(id);
+        self.note_held(id);
+        self.check_dropped(id, came.noted);
         came.noted.into_iter().for_each(|what| self.reach(what));
         if let Some(what) = came.reached {
             self.reach(what);
