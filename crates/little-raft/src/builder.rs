@@ -384,7 +384,10 @@ impl<M: StateMachine> Builder<M> {
         let dir = dir.unwrap_or_else(|| format!("little-raft-{}", self.id).into());
         #[cfg(feature = "wal")]
         {
-            Ok(Box::new(crate::wal::WalStorage::new(dir)))
+            Ok(Box::new(match M::is_witness() {
+                true => crate::wal::WalStorage::for_witness(dir),
+                false => crate::wal::WalStorage::new(dir),
+            }))
         }
         #[cfg(not(feature = "wal"))]
         {

@@ -22,6 +22,8 @@ use crate::storage::{
 pub(crate) const GROUP: u64 = 0;
 /// The log's upkeep runs after so many bytes at the latest.
 const UPKEEP_BYTES: usize = 256 << 10;
+/// A witness keeps little, and may have little room.
+const WITNESS_SEGMENT_BYTES: u64 = 4 << 20;
 
 /// Remembers in a directory, durably: one write and one flush an append.
 pub struct WalStorage {
@@ -46,6 +48,15 @@ impl WalStorage {
     /// In this directory, which is made if it is not there.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self::on(Arc::new(RealDisk), dir, Options::default())
+    }
+
+    /// The same for a witness: in small segments.
+    pub(crate) fn for_witness(dir: impl Into<PathBuf>) -> Self {
+        let options = Options {
+            segment_bytes: WITNESS_SEGMENT_BYTES,
+            ..Options::default()
+        };
+        Self::on(Arc::new(RealDisk), dir, options)
     }
 
     /// The same on any disk, with sizes of your own.

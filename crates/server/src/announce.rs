@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use little_raft::Member;
+
 use crate::api::Api;
 use crate::proto::command::MemberAttributes;
 use crate::proto::command::command::Kind;
@@ -27,14 +29,27 @@ pub async fn announce(api: Arc<Api>, own: MemberAttributes, peer_url: String) {
                 complain_at += COMPLAINT_INTERVAL;
                 complain(&own.name, &peer_url);
             }
-        } else if status.leader.is_some() && api.reader.attributes().get(&own.id) != Some(&own) {
-            // If it fails it is tried again; twice does no harm.
-            if let Err(status) = api.engine.propose(Kind::Attributes(own.clone())).await {
-                tracing::debug!(%status, "name and client URLs are not published yet");
+        } else if status.leader.is_some() {
+            for unsaid in unsaid(&api, &own, &status.members) {
+                // If it fails it is tried again; twice does no harm.
+                if let Err(status) = api.engine.propose(Kind::Attributes(unsaid)).await {
+                    tracing::debug!(%status, "name and client URLs are not published yet");
+                }
             }
         }
         api.engine.changed_or(INTERVAL).await;
     }
+}
+
+/// What the store lacks of this replica, and of witnesses: those who founded the group with them say what they are
+/// called.
+fn unsaid(api: &Api, own: &MemberAttributes, members: &[Member]) -> Vec<MemberAttributes> {
+    let said = api.reader.attributes();
+    let own = (said.get(&own.id) != Some(own)).then_some(own);
+    let witnesses = members.iter().filter(|it| it.witness);
+    let unnamed = witnesses.filter(|it| !said.contains_key(&it.id.0));
+    let unnamed = unnamed.filter_map(|it| api.known.get(&it.id.0));
+    own.into_iter().chain(unnamed).cloned().collect()
 }
 
 fn complain(name: &str, peer_url: &str) {

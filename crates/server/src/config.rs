@@ -8,8 +8,8 @@ use clap::{Args, ValueEnum};
 use little_raft::Timing;
 use little_raft::core::ReplicaId;
 
-pub(crate) use crate::founders::replica_id;
 pub use crate::founders::{Founder, MemberArgs};
+pub(crate) use crate::founders::{names, replica_id};
 
 /// Starts a replica.
 #[derive(Args, Clone, Debug)]
@@ -32,6 +32,12 @@ pub struct ServeArgs {
     /// new: it is founded by all in --initial-cluster; existing: this replica joins one that runs, or did so once.
     #[arg(long, value_enum, default_value = "new")]
     pub initial_cluster_state: ClusterState,
+    /// Those of the founders that are witnesses, as name,name [default: none]; the same on all founders
+    #[arg(long)]
+    pub initial_witnesses: Option<String>,
+    /// It only votes, and has no data: two replicas and a witness outlive one of them.
+    #[arg(long)]
+    pub witness: bool,
     /// Milliseconds between a leader's heartbeats.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub heartbeat_interval: u64,
@@ -75,6 +81,8 @@ pub struct Config {
     pub peer_url: String,
     /// Whether it joins a cluster that exists, instead of founding one.
     pub joins: bool,
+    /// It only votes, and has no data.
+    pub is_witness: bool,
     /// All founders, in the order of their ids; who joins has the members that it was told of, and itself.
     pub founders: Vec<Founder>,
     /// Its data.
@@ -186,6 +194,33 @@ pub enum ConfigError {
          cluster too"
     )]
     NobodyToJoin,
+    /// A witness that is no founder.
+    #[error("--initial-witnesses has {name:?}, which --initial-cluster doesn't: it names {names}")]
+    UnknownWitness {
+        /// What stands there.
+        name: String,
+        /// Those in the cluster.
+        names: String,
+    },
+    /// Only witnesses.
+    #[error(
+        "--initial-witnesses names all of --initial-cluster, and nobody could lead; leave two out"
+    )]
+    NobodyToLead,
+    /// It is a witness to the others.
+    #[error("--initial-witnesses has {name:?}, this replica: start it with --witness")]
+    IsWitness {
+        /// This replica.
+        name: String,
+    },
+    /// It is none to the others.
+    #[error(
+        "--witness, but --initial-witnesses doesn't have {name:?}: name it there on all founders, or leave --witness out"
+    )]
+    NoWitness {
+        /// This replica.
+        name: String,
+    },
 }
 
 const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
@@ -197,7 +232,11 @@ impl Config {
     /// If they can't be used, saying which and why.
     pub fn new(args: &ServeArgs) -> Result<Self, ConfigError> {
         check_timing(args)?;
-        let (own, founders) = args.member.founders()?;
+        let joins = args.initial_cluster_state == ClusterState::Existing;
+        let (own, mut founders) = args.member.founders()?;
+        if !joins {
+            name_witnesses(args, &mut founders)?;
+        }
         let listen = single("--listen-peer-urls", &args.listen_peer_urls)?;
         let client_urls: Vec<&str> = args.listen_client_urls.split(',').collect();
         let client_addresses = client_urls
@@ -214,7 +253,6 @@ impl Config {
         }
         let data_dir = args.data_dir.clone();
         let data_dir = data_dir.unwrap_or_else(|| args.member.default_data_dir());
-        let joins = args.initial_cluster_state == ClusterState::Existing;
         if joins && founders.len() == 1 && !data_dir.exists() {
             return Err(ConfigError::NobodyToJoin);
         }
@@ -223,6 +261,7 @@ impl Config {
             name: own.name,
             peer_url: own.peer_url,
             joins,
+            is_witness: args.witness,
             founders,
             data_dir,
             token: args.member.initial_cluster_token.clone(),
@@ -283,6 +322,31 @@ fn quota(bytes: i64) -> u64 {
     }
 }
 
+/// What the founders say of each other, and this one of itself, must agree.
+fn name_witnesses(args: &ServeArgs, founders: &mut [Founder]) -> Result<(), ConfigError> {
+    let named = args.initial_witnesses.iter();
+    let named = named.flat_map(|text| text.split(',').map(str::trim));
+    for name in named.filter(|name| !name.is_empty()) {
+        match founders.iter_mut().find(|it| it.name == name) {
+            Some(founder) => founder.is_witness = true,
+            None => {
+                let (name, names) = (name.into(), names(founders));
+                return Err(ConfigError::UnknownWitness { name, names });
+            }
+        }
+    }
+    if founders.iter().all(|it| it.is_witness) {
+        return Err(ConfigError::NobodyToLead);
+    }
+    let name = args.member.name.clone();
+    let own = founders.iter().find(|it| it.name == name);
+    match own.map(|own| (own.is_witness, args.witness)) {
+        Some((true, false)) => Err(ConfigError::IsWitness { name }),
+        Some((false, true)) => Err(ConfigError::NoWitness { name }),
+        _ => Ok(()),
+    }
+}
+
 pub(crate) fn single<'a>(flag: &'static str, urls: &'a str) -> Result<&'a str, ConfigError> {
     if urls.contains(',') {
         let urls = urls.into();
@@ -331,106 +395,4 @@ fn resolve(flag: &'static str, url: &str) -> Result<SocketAddr, ConfigError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        serve: ServeArgs,
-    }
-
-    fn config(flags: &[&str]) -> Result<Config, ConfigError> {
-        let line = Line::parse_from([&["serve"], flags].concat());
-        Config::new(&line.serve)
-    }
-
-    #[test]
-    fn without_flags_it_is_one_replica_with_etcds_ports() {
-        let config = config(&[]).unwrap();
-        assert_eq!(config.founders.len(), 1);
-        assert_eq!(config.client_addresses[0].port(), 2379);
-        assert_eq!(config.data_dir, PathBuf::from("default.little-raft"));
-        assert_eq!(config.quota_bytes, 2 << 30);
-        assert_eq!(config.id, config.founders[0].id);
-    }
-
-    #[test]
-    fn ids_are_the_same_for_ever_and_differ_by_token() {
-        let one = config(&[]).unwrap();
-        assert_eq!(
-            one.id,
-            ReplicaId(replica_id("http://localhost:2380", "etcd-cluster").0)
-        );
-        assert_eq!(format!("{:016x}", one.id.0), "ca2a671d4e546bdf");
-        assert_ne!(
-            one.id,
-            config(&["--initial-cluster-token", "other"]).unwrap().id
-        );
-    }
-
-    #[test]
-    fn bad_settings_say_what_is_wrong() {
-        let three = "a=http://h1:2380,b=http://h2:2380";
-        let cases: &[(&[&str], &str)] = &[
-            (
-                &["--initial-cluster", three],
-                "no entry for --name \"default\": it names ",
-            ),
-            (
-                &["--name", "a", "--initial-cluster", three],
-                "has a=http://h1:2380, but --initial-advertise-peer-urls",
-            ),
-            (&["--initial-cluster", "a"], "\"a\" is not of the form"),
-            (
-                &["--initial-cluster", "a=http://h:1,a=http://h:2"],
-                "a is named twice",
-            ),
-            (
-                &[
-                    "--name",
-                    "c",
-                    "--initial-cluster",
-                    "a=http://h:1,b=http://h:1",
-                ],
-                "http://h:1 is named twice",
-            ),
-            (
-                &["--listen-client-urls", "localhost:2379"],
-                "--listen-client-urls: \"localhost:2379\" is not a URL",
-            ),
-            (
-                &["--listen-client-urls", "http://localhost"],
-                "is not a URL",
-            ),
-            (
-                &["--listen-client-urls", "http://localhost:99999"],
-                "is not a URL",
-            ),
-            (
-                &["--listen-client-urls", "https://localhost:2379"],
-                "asks for TLS",
-            ),
-            (
-                &["--listen-peer-urls", "http://h:1,http://h:2"],
-                "names several URLs",
-            ),
-            (&["--election-timeout", "100"], "at least five times"),
-            (
-                &[
-                    "--data-dir",
-                    "/nonexistent/x",
-                    "--initial-cluster-state",
-                    "existing",
-                ],
-                "names only this replica",
-            ),
-        ];
-        for (flags, text) in cases {
-            let error = config(flags).map(drop).unwrap_err().to_string();
-            assert!(error.contains(text), "{flags:?}: {error}");
-        }
-    }
-}
+mod tests;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use little_raft::core::ReplicaId;
 use little_raft::{
-    MemberChange, ProposeError, ReadError, Replica, Status as ReplicaStatus, StopReason,
+    MemberChange, ProposeError, ReadError, Replica, StateMachine, Status as ReplicaStatus,
+    StopReason,
 };
 use tonic::Status;
 
@@ -139,22 +140,27 @@ impl Engine {
 
     /// Ends when the replica has: why.
     pub async fn ended(&self) -> StopReason {
-        let mut watch = self.replica.watch_status();
-        loop {
-            match watch.next().await {
-                Ok(ReplicaStatus {
-                    stopped: Some(reason),
-                    ..
-                }) => return reason,
-                Ok(_) => {}
-                Err(_) => return self.replica.stopped().unwrap_or(StopReason::Requested),
-            }
-        }
+        ended(&self.replica).await
     }
 
     /// Stops in order; blocks until all is flushed.
     pub fn stop(&self) {
         self.replica.stop();
+    }
+}
+
+/// Ends when `replica` has: why.
+pub async fn ended<M: StateMachine>(replica: &Replica<M>) -> StopReason {
+    let mut watch = replica.watch_status();
+    loop {
+        match watch.next().await {
+            Ok(ReplicaStatus {
+                stopped: Some(reason),
+                ..
+            }) => return reason,
+            Ok(_) => {}
+            Err(_) => return replica.stopped().unwrap_or(StopReason::Requested),
+        }
     }
 }
 

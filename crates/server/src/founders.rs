@@ -36,6 +36,8 @@ pub struct Founder {
     pub peer_url: String,
     /// The same as `host:port`.
     pub peer_address: String,
+    /// It only votes.
+    pub is_witness: bool,
 }
 
 impl MemberArgs {
@@ -101,15 +103,20 @@ fn founder(entry: &str, token: &str) -> Result<Founder, ConfigError> {
         name: name.into(),
         peer_url: url.into(),
         peer_address: address.into(),
+        is_witness: false,
     })
 }
 
 fn not_in_cluster(args: &MemberArgs, founders: &[Founder]) -> ConfigError {
-    let names: Vec<&str> = founders.iter().map(|founder| &founder.name[..]).collect();
     ConfigError::NotInCluster {
         name: args.name.clone(),
-        names: names.join(", "),
+        names: names(founders),
     }
+}
+
+pub(crate) fn names(founders: &[Founder]) -> String {
+    let names: Vec<&str> = founders.iter().map(|founder| &founder.name[..]).collect();
+    names.join(", ")
 }
 
 /// The id of whoever is reached at this URL, the same wherever it is made: where a member is added, and where it then

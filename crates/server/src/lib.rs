@@ -10,6 +10,7 @@ pub mod bump;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod data_dir;
 pub mod demo;
 pub mod engine;
 pub mod founders;

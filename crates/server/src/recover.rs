@@ -11,7 +11,7 @@ use little_raft::{
 };
 
 use crate::bump::Bump;
-use crate::serve::{log_dir, store_file};
+use crate::data_dir::{log_dir, store_file};
 use crate::store::{Store, StoreError};
 
 /// Recovers a cluster from one survivor. Without the word it only says what it would do.
@@ -67,6 +67,10 @@ pub fn run(args: &RecoverArgs) -> Result<(), RecoverError> {
     let survivor = inspect_group(&log)?;
     let mut out = io::stdout().lock();
     out.write_all(remembered(&survivor, &args.data_dir).as_bytes())?;
+    let replica = survivor.replica;
+    if survivor.membership.is_witness(replica) {
+        return Err(little_raft::RecoverError::Witness { replica, dir: log }.into());
+    }
     if !args.accept_data_loss {
         out.write_all(consequences(&survivor, args).as_bytes())?;
         return Err(RecoverError::NotAccepted);
@@ -128,9 +132,10 @@ fn place(position: Position) -> String {
 }
 
 fn member(member: &Member, survivor: &Survivor) -> String {
-    let own = match member.id == survivor.replica {
-        true => " (this one)",
-        false => "",
+    let own = match (member.id == survivor.replica, member.witness) {
+        (true, _) => " (this one)",
+        (false, true) => " (a witness)",
+        (false, false) => "",
     };
     format!("{:x} http://{}{own}", member.id.0, member.address)
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,12 +17,16 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::announce::announce;
 use crate::api::Api;
+use crate::api::witness::Witness;
 use crate::config::{Config, ConfigError, ServeArgs};
-use crate::engine::Engine;
+use crate::data_dir::{self, DirError, log_dir, store_file};
+use crate::engine::{self, Engine};
 use crate::proto::command::MemberAttributes;
 use crate::store::{Store, StoreError};
 use little_raft::core::ReplicaId;
-use little_raft::{Builder, Replica, StartError, StopReason, Storage, Timing, WalStorage};
+use little_raft::{
+    Builder, Replica, StartError, StateMachine, StopReason, Storage, Timing, WalStorage,
+};
 
 /// Requests under way get so long when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,13 +46,8 @@ pub enum ServeError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The data directory can't be used.
-    #[error("can't use the data directory {path}: {source}")]
-    DataDir {
-        /// Which.
-        path: std::path::PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    DataDir(#[from] DirError),
     /// The port can't be used.
     #[error(
         "can't listen on {address} for clients: {source}; choose another with --listen-client-urls"
@@ -59,9 +58,20 @@ pub enum ServeError {
         /// What the system says.
         source: io::Error,
     },
+    /// To its group it is the other kind of member.
+    #[error(
+        "its cluster has this member for {}: empty its data directory and start it {} --witness, or remove the member \
+         and add it anew",
+        if *.is_witness { "a full one" } else { "a witness" },
+        if *.is_witness { "without" } else { "with" }
+    )]
+    Misfit {
+        /// Whether it was started as a witness.
+        is_witness: bool,
+    },
     /// The replica couldn't start.
     #[error("the replica can't start: {0}")]
-    Start(#[from] StartError),
+    Start(StartError),
     /// The replica can't go on.
     #[error("the replica stopped: {0}")]
     Stopped(StopReason),
@@ -73,6 +83,16 @@ pub enum ServeError {
         /// What the system says.
         source: io::Error,
     },
+}
+
+impl From<StartError> for ServeError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::IsWitness { .. } => Self::Misfit { is_witness: false },
+            StartError::NoWitness { .. } => Self::Misfit { is_witness: true },
+            error => Self::Start(error),
+        }
+    }
 }
 
 impl ServeError {
@@ -151,18 +171,10 @@ async fn run(config: Config) -> Result<(), ServeError> {
     for address in &config.client_addresses {
         listeners.push(listen(*address).await?);
     }
-    let api = Arc::new(start(&config)?);
-    tracing::info!(id = %format_args!("{:x}", api.id.0), urls = ?config.client_urls, "serving clients");
-    let announcing = announce(
-        Arc::clone(&api),
-        own(&config, api.id),
-        config.peer_url.clone(),
-    );
-    let announcing = tokio::spawn(announcing);
-    let ended = serve_all(&api, listeners, stopping).await;
-    announcing.abort();
-    // Blocks until all is flushed; nothing else runs here any more.
-    tokio::task::block_in_place(|| api.engine.stop());
+    let ended = match config.is_witness {
+        true => witness(&config, listeners, stopping).await?,
+        false => full(&config, listeners, stopping).await?,
+    };
     tracing::info!("stopped");
     match ended {
         None => Ok(()),
@@ -174,8 +186,54 @@ async fn run(config: Config) -> Result<(), ServeError> {
             );
             Ok(())
         }
+        Some(StopReason::Misfit) => Err(ServeError::Misfit {
+            is_witness: config.is_witness,
+        }),
         Some(reason) => Err(ServeError::Stopped(reason)),
     }
+}
+
+/// Serves as a replica with data.
+async fn full(
+    config: &Config,
+    listeners: Vec<TcpListener>,
+    stopping: watch::Receiver<bool>,
+) -> Result<Option<StopReason>, ServeError> {
+    let api = Arc::new(start(config)?);
+    tracing::info!(id = %format_args!("{:x}", api.id.0), urls = ?config.client_urls, "serving clients");
+    let announcing = announce(
+        Arc::clone(&api),
+        own(config, api.id),
+        config.peer_url.clone(),
+    );
+    let announcing = tokio::spawn(announcing);
+    let router = Arc::clone(&api).router();
+    let ended = serve_all(router, api.engine.ended(), listeners, stopping).await;
+    announcing.abort();
+    // Blocks until all is flushed; nothing else runs here any more.
+    tokio::task::block_in_place(|| api.engine.stop());
+    Ok(ended)
+}
+
+/// Serves as a witness.
+async fn witness(
+    config: &Config,
+    listeners: Vec<TcpListener>,
+    stopping: watch::Receiver<bool>,
+) -> Result<Option<StopReason>, ServeError> {
+    data_dir::claim(&config.data_dir, true)?;
+    let id = id(config)?;
+    let replica = group(config, id).start(little_raft::Witness)?;
+    let names = config.founders.iter().map(|it| (it.id, it.name.clone()));
+    let witness = Arc::new(Witness {
+        replica,
+        names: names.collect(),
+    });
+    tracing::info!(id = %format_args!("{:x}", id.0), "a witness: it votes, and has no data");
+    let ended = engine::ended(&witness.replica);
+    let ended = serve_all(Arc::clone(&witness).router(), ended, listeners, stopping).await;
+    tokio::task::block_in_place(|| witness.replica.stop());
+    Ok(ended)
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -184,26 +242,12 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 }
 
 fn start(config: &Config) -> Result<Api, ServeError> {
-    std::fs::create_dir_all(&config.data_dir).map_err(|source| ServeError::DataDir {
-        path: config.data_dir.clone(),
-        source,
-    })?;
-    let timeout = REQUEST_TIMEOUT + 2 * config.election_timeout;
+    data_dir::claim(&config.data_dir, false)?;
+    let timeout = request_timeout(config);
     let store = Store::open(&store_file(&config.data_dir))?;
     let reader = store.reader();
     let id = id(config)?;
-    let timing = Timing {
-        heartbeat: config.heartbeat,
-        election: config.election_timeout,
-    };
-    let replica = group(config, id)
-        .cluster_token(&config.token)
-        .data_dir(log_dir(&config.data_dir))
-        .listen(config.peer_address.to_string())
-        .timing(timing)
-        .snapshot_entries(config.snapshot_count)
-        .proposal_timeout(timeout)
-        .start(store)?;
+    let replica = group(config, id).start(store)?;
     Ok(Api {
         reader,
         engine: Engine::new(replica, config.request_bytes_max, timeout + REQUEST_TIMEOUT),
@@ -215,14 +259,8 @@ fn start(config: &Config) -> Result<Api, ServeError> {
     })
 }
 
-/// Where a replica keeps its log.
-pub(crate) fn log_dir(data_dir: &Path) -> PathBuf {
-    data_dir.join("raft")
-}
-
-/// Where it keeps its data.
-pub(crate) fn store_file(data_dir: &Path) -> PathBuf {
-    data_dir.join("store.redb")
+fn request_timeout(config: &Config) -> Duration {
+    REQUEST_TIMEOUT + 2 * config.election_timeout
 }
 
 /// Whoever has joined keeps the id of that time, wherever it is reached today.
@@ -235,15 +273,28 @@ fn id(config: &Config) -> Result<ReplicaId, ServeError> {
     Ok(recorded.map_or(config.id, |identity| identity.replica))
 }
 
-fn group(config: &Config, id: ReplicaId) -> Builder<Store> {
+fn group<M: StateMachine>(config: &Config, id: ReplicaId) -> Builder<M> {
     let members = config.founders.iter().map(|it| {
         let is_own = it.id == config.id;
         (if is_own { id } else { it.id }, &it.peer_address[..])
     });
-    match config.joins {
+    let witnesses = config.founders.iter().filter(|it| it.is_witness);
+    let builder = match config.joins {
         true => Replica::builder(id).join(members),
         false => Replica::builder(id).members(members),
-    }
+    };
+    let timing = Timing {
+        heartbeat: config.heartbeat,
+        election: config.election_timeout,
+    };
+    builder
+        .witnesses(witnesses.map(|it| it.id))
+        .cluster_token(&config.token)
+        .data_dir(log_dir(&config.data_dir))
+        .listen(config.peer_address.to_string())
+        .timing(timing)
+        .snapshot_entries(config.snapshot_count)
+        .proposal_timeout(request_timeout(config))
 }
 
 /// What this replica says of itself.
@@ -268,14 +319,15 @@ fn known(config: &Config, id: ReplicaId) -> BTreeMap<u64, MemberAttributes> {
 
 /// Serves until told to stop, or until the replica has ended by itself: then it returns why.
 async fn serve_all(
-    api: &Arc<Api>,
+    router: Router,
+    broken: impl Future<Output = StopReason>,
     listeners: Vec<TcpListener>,
     mut stopping: watch::Receiver<bool>,
 ) -> Option<StopReason> {
     let (stop_servers, _) = watch::channel(false);
     let mut servers = JoinSet::new();
     for listener in listeners {
-        let routes = Routes::from(Arc::clone(api).router());
+        let routes = Routes::from(router.clone());
         let mut stop = stop_servers.subscribe();
         let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
@@ -288,7 +340,7 @@ async fn serve_all(
     }
     let failure = tokio::select! {
         _ = stopping.wait_for(|stop| *stop) => None,
-        reason = api.engine.ended() => Some(reason),
+        reason = broken => Some(reason),
     };
     tracing::info!("stopping");
     stop_servers.send_replace(true);

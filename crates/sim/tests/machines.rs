@@ -59,6 +59,12 @@ fn a_good_machine_passes() {
     let passed = simulate(Histogram::default, bytes, 1..=20).expect("nothing is wrong");
     assert!(passed.applied > 1_000, "{passed:?}");
     assert!(passed.retries > 100, "{passed:?}");
+    for met in [
+        "a witness dropped what was settled",
+        "a candidate was supplied by a witness",
+    ] {
+        assert!(passed.reached.contains_key(met), "{met}: {passed:?}");
+    }
 }
 
 #[test]

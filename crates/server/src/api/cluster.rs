@@ -12,7 +12,7 @@ use crate::proto::command::MemberAttributes;
 use crate::proto::command::command::Kind;
 use crate::proto::etcdserverpb::cluster_server::Cluster;
 use crate::proto::etcdserverpb::{
-    MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
+    Member, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
     MemberPromoteRequest, MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse,
     MemberUpdateRequest, MemberUpdateResponse,
 };
@@ -29,39 +29,12 @@ impl Cluster for Api {
         request: Request<MemberAddRequest>,
     ) -> Result<Response<MemberAddResponse>, Status> {
         let request = self.admit(request)?;
-        let peer = peer_url(&request.peer_ur_ls)?;
-        let id = config::replica_id(&peer.url, &self.token);
-        let before = self.fresh_status().await?;
-        refuse_used(&before, &peer.address, None)?;
-        if before.members.iter().any(|it| it.id == id) {
-            return Err(status::member_exists());
-        }
-        let learners = before.members.iter().filter(|it| only_learns(it)).count();
-        if request.is_learner && learners >= LEARNERS_MAX {
-            return Err(status::too_many_learners());
-        }
-        if !request.is_learner {
-            self.check_addition(&before).await?;
-        }
-        self.forget(id).await?;
-        let change = MemberChange::new();
-        let change = match request.is_learner {
-            true => change.add_learner(id, peer.address),
-            false => change.add(id, peer.address),
+        let part = match request.is_learner {
+            true => Part::Learner,
+            false => Part::Voter,
         };
-        self.engine.change_members(change.once_committed()).await?;
-        let members = self.members();
-        let added = members.iter().find(|it| it.id == id.0).cloned();
-        let member = added.map(|mut added| {
-            added.is_learner = request.is_learner;
-            added
-        });
-        tracing::info!(id = %format_args!("{id:x}", id = id.0), peer = peer.url, "a member was added");
-        Ok(Response::new(MemberAddResponse {
-            header: self.header_of_members(),
-            member,
-            members,
-        }))
+        let added = self.add(&request.peer_ur_ls, part).await?;
+        Ok(Response::new(added))
     }
 
     async fn member_remove(
@@ -132,7 +105,54 @@ impl Cluster for Api {
     }
 }
 
+/// What a new member is to be.
+pub(super) enum Part {
+    Voter,
+    Learner,
+    /// Called so: it can't say that itself.
+    Witness(String),
+}
+
 impl Api {
+    pub(super) async fn add(
+        &self,
+        peer_urls: &[String],
+        part: Part,
+    ) -> Result<MemberAddResponse, Status> {
+        let peer = peer_url(peer_urls)?;
+        let id = config::replica_id(&peer.url, &self.token);
+        let before = self.fresh_status().await?;
+        refuse_used(&before, &peer.address, None)?;
+        if before.members.iter().any(|it| it.id == id) {
+            return Err(status::member_exists());
+        }
+        let learners = before.members.iter().filter(|it| only_learns(it)).count();
+        match part {
+            Part::Learner if learners >= LEARNERS_MAX => return Err(status::too_many_learners()),
+            Part::Learner => {}
+            Part::Voter | Part::Witness(_) => self.check_addition(&before).await?,
+        }
+        let change = MemberChange::new();
+        let (name, change) = match &part {
+            Part::Voter => ("", change.add(id, peer.address)),
+            Part::Learner => ("", change.add_learner(id, peer.address)),
+            Part::Witness(name) => (&name[..], change.add_witness(id, peer.address)),
+        };
+        self.begin_as(id, name).await?;
+        self.engine.change_members(change.once_committed()).await?;
+        tracing::info!(id = %format_args!("{id:x}", id = id.0), peer = peer.url, "a member was added");
+        let members = self.members();
+        let added = members.iter().find(|it| it.id == id.0);
+        Ok(MemberAddResponse {
+            header: self.header_of_members(),
+            member: added.map(|added| Member {
+                is_learner: matches!(part, Part::Learner),
+                ..added.clone()
+            }),
+            members,
+        })
+    }
+
     /// The status, no older than the call: a change that was answered before is in it.
     async fn fresh_status(&self) -> Result<ReplicaStatus, Status> {
         self.engine.barrier().await?;
@@ -145,15 +165,16 @@ impl Api {
     }
 
     /// Who comes back under an old id has not started yet, whatever is known from its time before.
-    async fn forget(&self, id: ReplicaId) -> Result<(), Status> {
-        if !self.is_started(id.0) {
+    async fn begin_as(&self, id: ReplicaId, name: &str) -> Result<(), Status> {
+        if name.is_empty() && !self.is_started(id.0) {
             return Ok(());
         }
-        let nothing = MemberAttributes {
+        let known = MemberAttributes {
             id: id.0,
-            ..MemberAttributes::default()
+            name: name.into(),
+            client_urls: Vec::new(),
         };
-        self.engine.propose(Kind::Attributes(nothing)).await?;
+        self.engine.propose(Kind::Attributes(known)).await?;
         Ok(())
     }
 }

@@ -12,9 +12,12 @@ use axum::routing::get;
 use serde_json::json;
 use tonic::Code;
 
+use super::witness::Witness;
 use super::{Api, ETCD_VERSION};
 
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// In etcd's words.
+const NO_LEADER: &str = "RAFT NO LEADER";
 
 /// Adds the pages, and what holds for every answer.
 pub fn add(router: Router, api: Arc<Api>) -> Router {
@@ -28,13 +31,36 @@ pub fn add(router: Router, api: Arc<Api>) -> Router {
         .layer(map_response(remap_oversized))
 }
 
+/// A witness's: it is healthy when it knows a leader.
+pub fn add_to_witness(router: Router, witness: Arc<Witness>) -> Router {
+    let health = |State(witness): State<Arc<Witness>>, request: Request| async move {
+        let status = witness.status();
+        let is_well = asks_locally(&request) || status.leader.is_some();
+        health_page(if is_well { "" } else { NO_LEADER })
+    };
+    let missing = |State(witness): State<Arc<Witness>>, request: Request| async move {
+        match is_grpc(request.headers()) {
+            true => witness.no_data().into_http::<axum::body::Body>(),
+            false => no_page(&request),
+        }
+    };
+    let pages = Router::new()
+        .route("/health", get(health))
+        .route("/version", get(version))
+        .fallback(missing)
+        .with_state(witness);
+    router.merge(pages)
+}
+
+fn asks_locally(request: &Request) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    query.split('&').any(|part| part == "serializable=true")
+}
+
 async fn health(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let local = request
-        .uri()
-        .query()
-        .is_some_and(|query| query.split('&').any(|part| part == "serializable=true"));
+    let local = asks_locally(&request);
     let reason = if !local && api.engine.status().leader.is_none() {
-        "RAFT NO LEADER".to_owned()
+        NO_LEADER.to_owned()
     } else if local {
         String::new()
     } else {
@@ -44,6 +70,11 @@ async fn health(State(api): State<Arc<Api>>, request: Request) -> Response {
             Err(_) => "RANGE ERROR:etcdserver: request timed out".to_owned(),
         }
     };
+    health_page(&reason)
+}
+
+/// Without a reason against it, healthy.
+fn health_page(reason: &str) -> Response {
     let healthy = reason.is_empty();
     let code = if healthy {
         StatusCode::OK
@@ -75,16 +106,24 @@ fn json_page(code: StatusCode, page: &serde_json::Value) -> Response {
 }
 
 async fn missing(request: Request) -> Response {
-    let path = request.uri().path();
     if !is_grpc(request.headers()) {
-        let text = format!("no page {path} here: try /health or /version, or speak gRPC\n");
-        return (StatusCode::NOT_FOUND, text).into_response();
+        return no_page(&request);
     }
     let text = format!(
         "{} is not built yet: this version serves KV, Cluster, Maintenance.Status and Maintenance.MoveLeader",
-        path.trim_start_matches('/').replace('/', ".")
+        request
+            .uri()
+            .path()
+            .trim_start_matches('/')
+            .replace('/', ".")
     );
     tonic::Status::unimplemented(text).into_http::<axum::body::Body>()
+}
+
+fn no_page(request: &Request) -> Response {
+    let path = request.uri().path();
+    let text = format!("no page {path} here: try /health or /version, or speak gRPC\n");
+    (StatusCode::NOT_FOUND, text).into_response()
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

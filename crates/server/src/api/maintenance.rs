@@ -31,7 +31,8 @@ impl Maintenance for Api {
             raft_applied_index: status.applied,
             errors,
             db_size_in_use: signed(self.reader.bytes()),
-            is_learner: self.is_learner(),
+            is_learner: is_learner(&status),
+            is_witness: false,
         }))
     }
 
@@ -57,9 +58,10 @@ impl Maintenance for Api {
         if now.state != State::Leader {
             return Err(status::not_leader());
         }
-        let votes = |it: &little_raft::Member| it.id == to && it.role == Some(Role::Voter);
-        if !now.members.iter().any(votes) {
-            return Err(status::bad_transferee());
+        match now.members.iter().find(|it| it.id == to) {
+            Some(member) if member.witness => return Err(status::witness_cant_lead()),
+            Some(member) if member.role == Some(Role::Voter) => {}
+            _ => return Err(status::bad_transferee()),
         }
         self.engine.move_leader(to).await?;
         Ok(Response::new(MoveLeaderResponse {
@@ -68,12 +70,10 @@ impl Maintenance for Api {
     }
 }
 
-impl Api {
-    fn is_learner(&self) -> bool {
-        let members = self.engine.status().members;
-        let own = members.iter().find(|it| it.id == self.id);
-        own.is_some_and(|own| own.role == Some(Role::Learner))
-    }
+/// Whether it doesn't vote yet, as far as it knows.
+pub(super) fn is_learner(status: &little_raft::Status) -> bool {
+    let own = status.members.iter().find(|it| it.id == status.id);
+    own.is_some_and(|own| own.role == Some(Role::Learner))
 }
 
 fn signed(bytes: u64) -> i64 {

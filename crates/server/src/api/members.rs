@@ -34,6 +34,7 @@ impl Api {
             peer_ur_ls: vec![format!("http://{}", member.address)],
             client_ur_ls,
             is_learner: member.role != Some(Role::Voter),
+            is_witness: member.witness,
         }
     }
 

@@ -9,6 +9,8 @@ mod members;
 mod reconfiguration;
 pub mod status;
 mod timing;
+pub mod witness;
+mod witnesses;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use crate::proto::etcdserverpb::cluster_server::ClusterServer;
 use crate::proto::etcdserverpb::kv_server::KvServer;
 use crate::proto::etcdserverpb::maintenance_server::MaintenanceServer;
 use crate::proto::group::timing_server::TimingServer;
+use crate::proto::group::witnesses_server::WitnessesServer;
 use crate::store::Reader;
 
 /// What etcd's transport allows above its request limit.
@@ -65,6 +68,8 @@ impl Api {
             let path = format!("/little_raft_group.Timing/{method}");
             router = router.route_service(&path, timing.clone());
         }
+        let witnesses = WitnessesServer::from_arc(Arc::clone(&self));
+        router = router.route_service("/little_raft_group.Witnesses/Add", witnesses);
         for method in ["Add", "Remove", "Update", "List", "Promote"] {
             let path = format!("/etcdserverpb.Cluster/Member{method}");
             router = router.route_service(&path, cluster.clone());

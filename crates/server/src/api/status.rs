@@ -96,6 +96,10 @@ statuses! {
     not_leader: FailedPrecondition "not leader";
     /// It doesn't vote, so it can't lead.
     bad_transferee: FailedPrecondition "bad leader transferee";
+    /// It votes, and has no data to lead with.
+    witness_cant_lead: FailedPrecondition "bad leader transferee: a witness never leads";
+    /// Nobody else says what a witness is called.
+    unnamed_witness: InvalidArgument "a witness needs a name";
     /// Who should lead didn't catch up in time.
     transfer_took_too_long: Unavailable "request timed out, leader transfer took too long";
 }

@@ -15,7 +15,7 @@ use little_raft::{LibraryState, Restoration, StateMachine, restore_group};
 use super::file;
 use crate::bump::Bump;
 use crate::config::{ConfigError, MemberArgs};
-use crate::serve::{log_dir, store_file};
+use crate::data_dir::{log_dir, store_file};
 use crate::store::{Store, StoreError};
 
 /// Of `snapshot restore`; the flags are etcdutl's.

@@ -7,6 +7,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
 use super::{ClientError, Connection};
+use crate::api::witness::NO_DATA;
 
 /// Servers, in the order they are tried.
 pub struct Endpoints {
@@ -121,7 +122,10 @@ impl Endpoints {
 fn may_ask_another(kind: Kind, status: &Status) -> bool {
     match kind {
         Kind::Read => matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded),
-        Kind::Write => status.message() == "etcdserver: no leader",
+        Kind::Write => {
+            let said = status.message();
+            said == "etcdserver: no leader" || said.starts_with(NO_DATA)
+        }
     }
 }
 

@@ -128,6 +128,7 @@ pub fn status(answers: &[(String, StatusResponse)]) -> Value {
             "errors": answer.errors,
             "dbSizeInUse": answer.db_size_in_use,
             "isLearner": answer.is_learner,
+            "isWitness": answer.is_witness,
         };
         json!({"Endpoint": endpoint, "Status": status})
     };
@@ -156,6 +157,7 @@ fn member(member: &Member) -> Value {
         "peerURLs": member.peer_ur_ls,
         "clientURLs": member.client_ur_ls,
         "isLearner": member.is_learner,
+        "isWitness": member.is_witness,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::proto::etcdserverpb::{
     MemberAddRequest, MemberPromoteRequest, MemberRemoveRequest, MemberUpdateRequest,
     MoveLeaderRequest,
 };
-use crate::proto::group::SetTimingRequest;
+use crate::proto::group::{AddWitnessRequest, SetTimingRequest};
 
 /// What to do with the members.
 #[derive(Clone, Debug, Subcommand)]
@@ -47,6 +47,9 @@ pub struct AddArgs {
     /// It only learns, and never votes before it is promoted.
     #[arg(long)]
     pub learner: bool,
+    /// It is a witness: it only votes, and has no data.
+    #[arg(long, conflicts_with = "learner")]
+    pub witness: bool,
 }
 
 impl AddArgs {
@@ -54,6 +57,13 @@ impl AddArgs {
         MemberAddRequest {
             peer_ur_ls: self.peer_urls.clone(),
             is_learner: self.learner,
+        }
+    }
+
+    pub fn witness_request(&self) -> AddWitnessRequest {
+        AddWitnessRequest {
+            name: self.name.clone(),
+            peer_urls: self.peer_urls.clone(),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use crate::proto::etcdserverpb::{MemberListRequest, MoveLeaderRequest, StatusResponse};
 use crate::proto::group::GetTimingRequest;
 use crate::proto::group::timing_client::TimingClient;
+use crate::proto::group::witnesses_client::WitnessesClient;
 
 macro_rules! ask {
     ($endpoints:expr, $kind:expr, $client:ident.$method:ident($request:expr)) => {{
@@ -62,11 +63,18 @@ async fn add(
     args: &AddArgs,
     printer: &mut Printer,
 ) -> Result<(), ClientError> {
-    let answer = ask!(
-        endpoints,
-        Kind::Write,
-        ClusterClient.member_add(args.request())
-    )?;
+    let answer = match args.witness {
+        true => ask!(
+            endpoints,
+            Kind::Write,
+            WitnessesClient.add(args.witness_request())
+        )?,
+        false => ask!(
+            endpoints,
+            Kind::Write,
+            ClusterClient.member_add(args.request())
+        )?,
+    };
     printer.member_added(&args.name, &answer)
 }
 

@@ -1,6 +1,7 @@
 //! Answers as text.
 
 use std::io::{self, Write};
+use std::iter;
 use std::path::Path;
 use std::time::Duration;
 
@@ -69,10 +70,9 @@ impl Printer {
     }
 
     pub fn status(&mut self, answers: &[(String, StatusResponse)]) -> Result<(), ClientError> {
-        let rows: Vec<Vec<String>> = answers
-            .iter()
-            .map(|(endpoint, answer)| status_row(endpoint, answer))
-            .collect();
+        let row = |(endpoint, answer): &(String, StatusResponse)| {
+            (status_row(endpoint, answer), answer.is_witness)
+        };
         let titles = [
             "ENDPOINT",
             "ID",
@@ -85,7 +85,7 @@ impl Printer {
             "RAFT APPLIED INDEX",
             "ERRORS",
         ];
-        self.rows(&titles, &rows, || json::status(answers))
+        self.rows(&titles, answers.iter().map(row), || json::status(answers))
     }
 
     pub fn snapshot_saved(&mut self, path: &Path) -> Result<(), ClientError> {
@@ -101,7 +101,8 @@ impl Printer {
             size(i64::try_from(content.bytes).unwrap_or(i64::MAX)),
         ];
         let titles = ["HASH", "REVISION", "TOTAL KEYS", "TOTAL SIZE"];
-        self.rows(&titles, &[row], || json::snapshot(content))
+        let rows = iter::once((row, false));
+        self.rows(&titles, rows, || json::snapshot(content))
     }
 
     pub fn restored(&mut self, restored: &Restored) -> Result<(), ClientError> {
@@ -129,16 +130,16 @@ impl Printer {
             } else {
                 "started"
             };
-            vec![
+            let row = vec![
                 format!("{:x}", member.id),
                 state.into(),
                 member.name.clone(),
                 member.peer_ur_ls.join(","),
                 member.client_ur_ls.join(","),
                 member.is_learner.to_string(),
-            ]
+            ];
+            (row, member.is_witness)
         };
-        let rows: Vec<Vec<String>> = answer.members.iter().map(row).collect();
         let titles = [
             "ID",
             "STATUS",
@@ -147,7 +148,9 @@ impl Printer {
             "CLIENT ADDRS",
             "IS LEARNER",
         ];
-        self.rows(&titles, &rows, || json::members(answer))
+        self.rows(&titles, answer.members.iter().map(row), || {
+            json::members(answer)
+        })
     }
 
     /// As etcdctl: also with what settings the new member is to be started.
@@ -208,10 +211,14 @@ impl Printer {
     fn simple_member_added(&mut self, name: &str, answer: &MemberAddResponse) -> io::Result<()> {
         let cluster = answer.header.as_ref().map_or(0, |header| header.cluster_id);
         let added = answer.member.clone().unwrap_or_default();
-        let learns = if added.is_learner { " as learner" } else { "" };
+        let part = match (added.is_witness, added.is_learner) {
+            (true, _) => " as witness",
+            (_, true) => " as learner",
+            _ => "",
+        };
         writeln!(
             self.out,
-            "Member {:16x} added{learns} to cluster {cluster:16x}",
+            "Member {:16x} added{part} to cluster {cluster:16x}",
             added.id
         )?;
         let called = |member: &Member| match member.id == added.id {
@@ -230,15 +237,29 @@ impl Printer {
         writeln!(self.out, "ETCD_INITIAL_CLUSTER={:?}", all.join(","))?;
         let own = added.peer_ur_ls.join(",");
         writeln!(self.out, "ETCD_INITIAL_ADVERTISE_PEER_URLS={own:?}")?;
-        writeln!(self.out, "ETCD_INITIAL_CLUSTER_STATE=\"existing\"")
+        writeln!(self.out, "ETCD_INITIAL_CLUSTER_STATE=\"existing\"")?;
+        match added.is_witness {
+            true => writeln!(self.out, "LITTLE_RAFT_WITNESS=\"true\""),
+            false => Ok(()),
+        }
     }
 
+    /// As etcdctl's, with one column more if one of them is a witness.
     fn rows(
         &mut self,
         titles: &[&str],
-        rows: &[Vec<String>],
+        rows: impl Iterator<Item = (Vec<String>, bool)>,
         json: impl Fn() -> Value,
     ) -> Result<(), ClientError> {
+        let (mut rows, is_witness): (Vec<Vec<String>>, Vec<bool>) = rows.unzip();
+        let mut titles = titles.to_vec();
+        if is_witness.contains(&true) {
+            titles.push("IS WITNESS");
+            let cells = is_witness.iter().map(bool::to_string);
+            rows.iter_mut()
+                .zip(cells)
+                .for_each(|(row, it)| row.push(it));
+        }
         match self.format {
             OutputFormat::Simple => {
                 for row in rows {
@@ -247,7 +268,7 @@ impl Printer {
                 Ok(())
             }
             OutputFormat::Json => self.json(&json()),
-            OutputFormat::Table => Ok(self.out.write_all(table(titles, rows).as_bytes())?),
+            OutputFormat::Table => Ok(self.out.write_all(table(&titles, &rows).as_bytes())?),
         }
     }
 

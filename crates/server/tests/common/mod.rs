@@ -123,7 +123,20 @@ impl Server {
 
     /// Three of ours with these flags.
     pub fn three_with(flags: &[&str]) -> Vec<Self> {
-        let peers: Vec<String> = (0..3)
+        Self::group(&[flags; 3])
+    }
+
+    /// Two full replicas, m0 and m1, and a witness, m2.
+    pub fn two_and_a_witness() -> Vec<Self> {
+        let full = ["--initial-witnesses", "m2"];
+        let witness = ["--initial-witnesses", "m2", "--witness"];
+        Self::group(&[&full, &full, &witness])
+    }
+
+    /// Some of ours, each with flags of its own.
+    fn group(flags: &[&[&str]]) -> Vec<Self> {
+        let peers: Vec<String> = flags
+            .iter()
             .map(|_| format!("http://127.0.0.1:{}", free_port()))
             .collect();
         let founders: Vec<String> = peers
@@ -135,7 +148,7 @@ impl Server {
         let program = Path::new(env!("CARGO_BIN_EXE_little-raft"));
         let one = |(n, peer_url): (usize, &String)| {
             let name = format!("m{n}");
-            let first = [&["serve", "--name", &name], flags].concat();
+            let first = [&["serve", "--name", &name], flags[n]].concat();
             Self::start_member(program, &first, peer_url, &cluster)
         };
         peers.iter().enumerate().map(one).collect()

@@ -40,7 +40,7 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
     fn survivor(&self) -> Option<u64> {
         let is_it = |id: &u64| {
             let running = self.seats[id].running.as_ref();
-            let progress = running.map(|running| running.engine.progress());
+            let progress = running.map(|running| running.progress());
             progress.is_some_and(|it| it.state == State::Leader && it.durable == it.last)
         };
         let survivor = self.members().into_iter().find(is_it)?;

@@ -8,7 +8,6 @@ use little_raft::{Answer, ReplicaId, StateMachine};
 use little_raft_core::{Change, Input};
 
 use super::disk::Failure;
-use super::patient::joining;
 use super::trouble::Trouble;
 use super::world::{Due, World};
 use crate::weather::{MILLI, SECOND};
@@ -139,12 +138,13 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
         let Some(running) = running.filter(|_| self.patient.is_none()) else {
             return;
         };
-        let members = running.engine.membership().members.iter();
+        let members = running.membership().members.iter();
         let members: Vec<u64> = members.map(|it| it.id.0).collect();
         let mut changes = Vec::new();
         if members.len() < 6 && self.random.chance(600) {
-            let new = self.newcomer();
-            changes.push(joining(new));
+            let is_witness = self.draws_witness();
+            let new = self.newcomer(is_witness);
+            changes.push(self.joining(new));
         }
         if members.len() > 1 && (changes.is_empty() || self.random.chance(300)) {
             changes.push(Change::Remove(ReplicaId(self.random.pick(&members))));
@@ -153,9 +153,9 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
     }
 
     /// One who never was a member starts, with an empty disk.
-    pub(super) fn newcomer(&mut self) -> u64 {
+    pub(super) fn newcomer(&mut self, is_witness: bool) -> u64 {
         let new = self.seats.keys().last().expect("some are seated") + 1;
-        self.seat(new, Vec::new());
+        self.seat(new, Vec::new(), is_witness);
         self.start(new);
         new
     }

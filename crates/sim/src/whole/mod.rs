@@ -7,6 +7,8 @@
 
 mod clients;
 mod disk;
+mod dropped;
+mod either;
 mod histogram;
 mod kept;
 mod ledger;

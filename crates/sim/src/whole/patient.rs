@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 
-use little_raft::{ReplicaId, Role, StateMachine};
+use little_raft::{Membership, ReplicaId, Role, StateMachine};
 use little_raft_core::Change;
 
 use super::disk::{SECTOR_BYTES, SimDisk};
@@ -44,16 +44,8 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
         let all_agree = members.iter().all(|member| {
             let seat = self.seats.get(member);
             let running = seat.and_then(|seat| seat.running.as_ref());
-            running.is_some_and(|it| {
-                let settled = it.engine.raft().settled_membership();
-                settled.is_some_and(|it| {
-                    let is_bound = |id| {
-                        it.member(ReplicaId(id))
-                            .is_some_and(|m| m.incarnation.is_some())
-                    };
-                    it.voters().count() >= VOTERS_MIN && members.iter().all(|id| is_bound(*id))
-                })
-            })
+            let settled = running.and_then(|it| it.raft().settled_membership());
+            settled.is_some_and(|settled| survives(settled, id, &members))
         });
         self.patient.is_none() && is_settled && is_quiet && all_agree
     }
@@ -129,7 +121,8 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
             Some(Patient::Lost(id)) => {
                 let seat = self.seats.get_mut(&id).expect("it is seated");
                 (seat.running, seat.is_gone) = (None, true);
-                let new = self.newcomer();
+                let is_witness = seat.setup.is_witness;
+                let new = self.newcomer(is_witness);
                 self.patient = Some(Patient::Replaced(new));
             }
             Some(Patient::Replaced(new)) if members.contains(&new) => {
@@ -137,10 +130,21 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
                 self.patient = None;
                 return;
             }
-            Some(Patient::Replaced(new)) => self.change(new, vec![joining(new)]),
+            Some(Patient::Replaced(new)) => self.change(new, vec![self.joining(new)]),
         }
         let after = self.random.between(50 * MILLI, 300 * MILLI);
         self.at(after, Due::Operate);
+    }
+
+    /// It is to become a voter.
+    pub(super) fn joining(&self, id: u64) -> Change {
+        Change::Add {
+            id: ReplicaId(id),
+            address: address(id),
+            role: Role::Voter,
+            priority: 0,
+            witness: self.seats[&id].setup.is_witness,
+        }
     }
 
     /// By way of anybody but `about`.
@@ -153,15 +157,14 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
     }
 }
 
-/// It is to become a voter.
-pub(super) fn joining(id: u64) -> Change {
-    Change::Add {
-        id: ReplicaId(id),
-        address: address(id),
-        role: Role::Voter,
-        priority: 0,
-        witness: false,
-    }
+/// All know each other's disks, and without `id` there are voters enough, one of whom could lead.
+fn survives(settled: &Membership, id: u64, members: &[u64]) -> bool {
+    let member = |id: &u64| settled.member(ReplicaId(*id));
+    let is_bound = |id: &u64| member(id).is_some_and(|it| it.incarnation.is_some());
+    let mut others = settled.voters().filter(|other| other.0 != id);
+    settled.voters().count() >= VOTERS_MIN
+        && others.any(|other| settled.may_lead(other))
+        && members.iter().all(is_bound)
 }
 
 /// Flips a bit where something was written, if there is such a place, and says in which byte.

@@ -38,6 +38,7 @@ pub(super) enum Part {
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
     pub(super) founding: Founding,
+    pub(super) is_witness: bool,
     pub(super) engine: EngineConfig,
     pub(super) applier: ApplierConfig,
     pub(super) segment_bytes: u64,
@@ -98,9 +99,12 @@ impl Transfer {
 pub(super) struct Came {
     pub(super) messages: Vec<Message>,
     pub(super) is_removed: bool,
+    /// Worth counting, and a good moment for trouble.
     pub(super) reached: Option<&'static str>,
     /// Who begins to send it a snapshot.
     pub(super) sender: Option<ReplicaId>,
+    /// Worth counting.
+    pub(super) noted: Option<&'static str>,
 }
 
 impl<M: StateMachine> Replica<M> {

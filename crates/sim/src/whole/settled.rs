@@ -4,9 +4,8 @@ use std::fmt::Debug;
 
 use little_raft::{State, StateMachine};
 
+use super::either::Either;
 use super::patient::Patient;
-use super::probe::Probe;
-use super::replica::Replica;
 use super::world::World;
 
 impl<M: StateMachine<Response: Debug>> World<'_, M> {
@@ -14,14 +13,14 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
     pub(super) fn members(&self) -> Vec<u64> {
         let running = self.seats.values().filter_map(|seat| seat.running.as_ref());
         let leader = running
-            .filter(|running| running.engine.progress().state == State::Leader)
-            .max_by_key(|running| running.engine.progress().term);
-        let settled = leader.and_then(|leader| leader.engine.raft().settled_membership());
+            .filter(|running| running.progress().state == State::Leader)
+            .max_by_key(|running| running.progress().term);
+        let settled = leader.and_then(|leader| leader.raft().settled_membership());
         let members = settled.map(|settled| settled.members.iter());
         members.into_iter().flatten().map(|it| it.id.0).collect()
     }
 
-    pub(super) fn members_running(&self) -> impl Iterator<Item = &Replica<Probe<M>>> {
+    pub(super) fn members_running(&self) -> impl Iterator<Item = &Either<M>> {
         let members = self.members();
         let seats = self.seats.iter();
         let seats = seats.filter(move |(id, _)| members.contains(id));
@@ -57,7 +56,7 @@ impl<M: StateMachine<Response: Debug>> World<'_, M> {
         }
         let all: Vec<_> = self
             .members_running()
-            .map(|it| (it.engine.progress(), it.applied()))
+            .map(|it| (it.progress(), it.applied()))
             .collect();
         let Some((leader, _)) = all
             .iter()

@@ -14,11 +14,12 @@ use little_raft_core::{Config, Input, Now};
 
 use super::clients::Clients;
 use super::disk::SimDisk;
+use super::either::Either;
 use super::ledger::SharedLedger;
 use super::patient::Patient;
 use super::probe::Probe;
 use super::promised::Promised;
-use super::replica::{Part, Replica, Setup, carried};
+use super::replica::{Part, Setup, carried};
 use super::trouble::{Trouble, Troubles};
 use crate::checks::Violation;
 use crate::random::Random;
@@ -27,6 +28,7 @@ use crate::weather::{MICRO, MILLI, SECOND};
 /// How long the group has to recover once all is mended.
 const MENDED_NANOS: u64 = 60 * SECOND;
 const SAY_LAST: usize = 60;
+const WITNESSES_SEED: u64 = 0x7769_746e_6573_7365;
 
 /// What happens next to whom.
 pub(super) enum Due {
@@ -46,7 +48,7 @@ pub(super) enum Due {
 pub(super) struct Seat<M: StateMachine<Response: Debug>> {
     pub(super) disk: SimDisk,
     pub(super) setup: Setup,
-    pub(super) running: Option<Replica<Probe<M>>>,
+    pub(super) running: Option<Either<M>>,
     /// Which start this is: what was due for another one is not for this.
     pub(super) start: u64,
     pub(super) busy: BTreeSet<Part>,
@@ -55,6 +57,8 @@ pub(super) struct Seat<M: StateMachine<Response: Debug>> {
     pub(super) is_slow: bool,
     pub(super) is_gone: bool,
     pub(super) promised: Promised,
+    /// The newest term and index that were durable on a full replica.
+    pub(super) held: (u64, u64),
 }
 
 pub(super) struct World<'a, M: StateMachine<Response: Debug>> {
@@ -77,6 +81,8 @@ pub(super) struct World<'a, M: StateMachine<Response: Debug>> {
     pub(super) last_change: u64,
     pub(super) patient: Option<Patient>,
     pub(super) leaders: BTreeMap<u64, u64>,
+    /// Draws who is a witness, where there are any.
+    pub(super) witnesses: Option<Random>,
     /// Of all machines: see [`Setup`].
     stored_every: u64,
     /// After how many entries all take snapshots; else each has a number of its own.
@@ -98,9 +104,10 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
         let stored_every = random.pick(&[0, 0, 0, 1, 10]);
         let snapshot_entries = random.chance(500).then(|| random.between(10, 200));
         let ledger = SharedLedger::default();
-        let founders: Vec<Member> = (1..=replicas)
-            .map(|id| Member::voter(id, address(id)))
-            .collect();
+        // Of its own, so that runs without witnesses are what they were without this.
+        let mut other = Random::new(seed ^ WITNESSES_SEED);
+        let mut witnesses = other.chance(250).then_some(other);
+        let founders = founders(replicas, witnesses.as_mut());
         let mut world = Self {
             cluster: cluster_id("simulated", &founders),
             now: 0,
@@ -119,6 +126,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             last_change: 0,
             patient: None,
             leaders: BTreeMap::new(),
+            witnesses,
             stored_every,
             snapshot_entries,
             is_rough: true,
@@ -126,7 +134,9 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             reached: BTreeMap::new(),
         };
         for id in 1..=replicas {
-            world.seat(id, world.founders.clone());
+            let founders = world.founders.clone();
+            let is_witness = founders[id as usize - 1].witness;
+            world.seat(id, founders, is_witness);
         }
         world
     }
@@ -217,7 +227,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
         self.due.insert((self.now + after, self.count), due);
     }
 
-    pub(super) fn seat(&mut self, id: u64, founders: Vec<Member>) {
+    pub(super) fn seat(&mut self, id: u64, founders: Vec<Member>, is_witness: bool) {
         let random = &mut self.random;
         let incarnation = random.next() | 1;
         let founding = Founding {
@@ -228,6 +238,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
         };
         let setup = Setup {
             founding,
+            is_witness,
             engine: EngineConfig {
                 proposal_timeout: Duration::from_secs(2),
                 held_entries_max: random.between(10, 300),
@@ -257,8 +268,15 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             is_slow: false,
             is_gone: false,
             promised: Promised::default(),
+            held: (0, 0),
         };
         self.seats.insert(id, seat);
+    }
+
+    /// Whether the next one is to be a witness.
+    pub(super) fn draws_witness(&mut self) -> bool {
+        let random = self.witnesses.as_mut();
+        random.is_some_and(|random| random.chance(400))
     }
 
     pub(super) fn start(&mut self, id: u64) {
@@ -273,14 +291,6 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
         seat.busy.clear();
         seat.wake_at = u64::MAX;
         seat.clock_offset = self.random.below(1 << 40);
-        let machine = (self.make)(&seat.disk).and_then(|machine| {
-            let is_in_memory = machine.durable().is_none();
-            let machine = Probe::new(machine, id, self.ledger.clone());
-            match seat.setup.stored_every {
-                every if is_in_memory && every > 0 => machine.kept(seat.disk.clone(), every),
-                _ => Ok(machine),
-            }
-        });
         let nearest = seat.setup.nearest.clone();
         let config = |config: Config| Config {
             nearest,
@@ -293,12 +303,25 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             ..config
         };
         let now = time(self.now, seat);
-        let machine = machine.map_err(|error| error.to_string());
-        let started = machine
-            .and_then(|machine| Replica::start(&seat.disk, &seat.setup, machine, config, now));
+        let (disk, setup) = (&seat.disk, &seat.setup);
+        let machine = || {
+            let machine = (self.make)(disk)?;
+            let is_in_memory = machine.durable().is_none();
+            let machine = Probe::new(machine, id, self.ledger.clone());
+            match setup.stored_every {
+                every if is_in_memory && every > 0 => machine.kept(disk.clone(), every),
+                _ => Ok(machine),
+            }
+        };
+        let started = match setup.is_witness {
+            true => Either::witness(disk, setup, config, now),
+            false => machine()
+                .map_err(|error: io::Error| error.to_string())
+                .and_then(|machine| Either::full(disk, setup, machine, config, now)),
+        };
         match started {
             Ok(running) => {
-                let forgotten = seat.promised.forgotten(&running.engine.progress());
+                let forgotten = seat.promised.forgotten(&running.progress());
                 seat.running = Some(running);
                 if let Some(what) = forgotten {
                     self.violate("nothing is forgotten", format!("replica {id}: {what}"));
@@ -357,7 +380,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
                 ));
             }
         }
-        let deadline = running.engine.deadline();
+        let deadline = running.deadline();
         let wake = deadline.saturating_sub(seat.clock_offset);
         // A core that has something to do looks at its deadline by itself.
         if deadline != u64::MAX && wake < seat.wake_at && !seat.busy.contains(&Part::Core) {
@@ -393,7 +416,7 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             self.reach("a replica was removed");
             return self.say(format!("{id} was removed and stops"));
         }
-        let progress = running.engine.progress();
+        let progress = running.progress();
         seat.promised.note(&progress, &came.messages);
         if progress.state == State::Leader {
             self.leads(id, progress.term);
@@ -402,7 +425,10 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
             .into_iter()
             .for_each(|message| self.send(message));
         self.schedule(id);
-        came.reached.into_iter().for_each(|what| self.reach(what));
+        self.note_held(id);
+        self.check_dropped(id, came.noted);
+        let counted = came.noted.into_iter().chain(came.reached);
+        counted.for_each(|what| self.reach(what));
         if let Some(sender) = came.sender {
             let after = self.random.between(MILLI, 100 * MILLI);
             // The leader has trouble enough of its own.
@@ -415,6 +441,12 @@ impl<'a, M: StateMachine<Response: Debug>> World<'a, M> {
     }
 
     fn leads(&mut self, id: u64, term: u64) {
+        if self.seats[&id].setup.is_witness {
+            self.violate(
+                "witnesses never lead",
+                format!("replica {id} leads term {term}"),
+            );
+        }
         match self.leaders.insert(term, id) {
             Some(other) if other != id => {
                 let text = format!("replicas {other} and {id} both lead term {term}");
@@ -498,6 +530,18 @@ fn nearest(id: u64, random: &mut Random) -> Vec<ReplicaId> {
         .filter(|_| random.chance(often))
         .map(ReplicaId)
         .collect()
+}
+
+/// Up to half of them are witnesses.
+fn founders(replicas: u64, witnesses: Option<&mut Random>) -> Vec<Member> {
+    let count = witnesses.map_or(0, |random| {
+        random.between(replicas.min(2) - 1, replicas / 2)
+    });
+    let one = |id| match id > replicas - count {
+        true => Member::witness(id, address(id)),
+        false => Member::voter(id, address(id)),
+    };
+    (1..=replicas).map(one).collect()
 }
 
 pub(super) fn address(id: u64) -> String {
