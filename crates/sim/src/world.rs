@@ -51,6 +51,7 @@ impl World {
         let mut weather = Weather::draw(&mut random, options);
         // By a chance of their own, so that all other runs are as they would be without witnesses.
         weather.draw_witnesses(&mut Random::new(hash(seed, b"witnesses")));
+        weather.draw_suspensions(options.faults, &mut Random::new(hash(seed, b"suspensions")));
         let mut drift = || random.between(0, 2 * weather.drift) as i64 - weather.drift as i64;
         let founders = founders(&weather);
         let nodes = (1..=weather.nodes()).map(|id| Node::new(id, &weather, drift()));
@@ -132,6 +133,12 @@ impl World {
             Happening::Rush { at } => {
                 let is_read = self.random.chance(self.weather.reads);
                 return self.operate(*at as usize, is_read);
+            }
+            Happening::CutOff { at } => {
+                if self.now < self.nodes[*at as usize].paused_until {
+                    self.isolate(*at as usize);
+                }
+                return Ok(());
             }
             Happening::Strand { at } => {
                 if self.now < self.network.strand_until {

@@ -38,10 +38,14 @@ impl World {
             )
         };
         if self.weather.is_eager && !self.is_idle && events.iter().any(has_leader) {
-            for _ in 0..self.random.below(4) {
-                let after = self.random.below(5 * MILLI);
-                self.plan(after, Happening::Rush { at: at as u64 });
-            }
+            self.rush_to(at);
+        }
+    }
+
+    pub(super) fn rush_to(&mut self, at: usize) {
+        for _ in 0..self.random.below(4) {
+            let after = self.random.below(5 * MILLI);
+            self.plan(after, Happening::Rush { at: at as u64 });
         }
     }
 

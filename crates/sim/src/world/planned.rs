@@ -39,6 +39,10 @@ pub(super) enum Happening {
     Rush {
         at: u64,
     },
+    /// Its connections break.
+    CutOff {
+        at: u64,
+    },
     Strand {
         at: u64,
     },

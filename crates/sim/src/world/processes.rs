@@ -3,6 +3,7 @@
 use super::World;
 use super::planned::Happening;
 use crate::checks::Violation;
+use crate::mix::Fault;
 use crate::node::Effects;
 use crate::weather::MILLI;
 
@@ -52,10 +53,22 @@ impl World {
         self.plan(until - self.now, Happening::Resume { at: at as u64 });
     }
 
+    /// Its machine sleeps about as long as promises last: what had reached it waits there, and soon nothing more does.
+    pub(crate) fn suspend(&mut self, at: usize) {
+        let election = self.weather.timing.election.as_nanos() as u64;
+        let asleep = self.random.between(election, 3 * election);
+        let reachable = self.random.below(20 * MILLI);
+        self.pause(at, self.now + asleep);
+        self.plan(reachable, Happening::CutOff { at: at as u64 });
+    }
+
     /// What piled up is taken by many threads, one for each peer: in any order, or one peer's after another's.
     pub(super) fn resume(&mut self, at: usize) {
         if self.now < self.nodes[at].paused_until {
             return;
+        }
+        if self.weather.faults.contains(&Fault::SuspendLeader) && !self.is_idle {
+            self.rush_to(at);
         }
         let in_turn = self.random.chance(500);
         let begins: Vec<u64> = (0..=self.nodes.len())
