@@ -41,6 +41,7 @@ impl World {
             Fault::Heal => self.network.heal(),
             Fault::Pause => self.pause(one, until),
             Fault::PauseLeader => self.pause(leader, until),
+            Fault::SuspendLeader => self.suspend(leader),
             Fault::SlowDisk => self.nodes[one].slow_disk_until = until,
             Fault::StuckDisk => self.nodes[one].stuck_disk_until = until,
             Fault::SlowApply => self.nodes[one].slow_apply_until = until,

@@ -40,6 +40,7 @@ faults! {
     Topple "topple" in "crashes"
     Pause "pause" in "pauses"
     PauseLeader "pause-leader" in "pauses"
+    SuspendLeader "suspend-leader" in "pauses"
     SlowDisk "slow-disk" in "disks"
     StuckDisk "stuck-disk" in "disks"
     FullDisk "full-disk" in "disks"

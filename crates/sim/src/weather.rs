@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use little_raft_core::{Config, Leases, ReplicaId, Timing};
 
-use crate::mix::Fault;
+use crate::mix::{Fault, Faults};
 use crate::random::Random;
 use crate::run::Options;
 
@@ -85,6 +85,7 @@ impl Weather {
             .filter(|n| (replicas.0..=replicas.1).contains(n))
             .collect();
         let mut faults = Fault::ALL.to_vec();
+        faults.retain(|fault| *fault != Fault::SuspendLeader);
         // Few kinds meet each other often, many kinds meet all others.
         let kinds = random.pick(&[150, 300, 600]);
         faults.retain(|fault| random.chance(kinds) && options.faults.contains(*fault));
@@ -172,6 +173,17 @@ impl Weather {
             let near = (1..=self.nodes()).filter(|_| random.chance(often));
             self.nearest.extend(near.map(|other| (id, other)));
         }
+    }
+
+    /// In some runs reads rely on promises, and the leader's machine is suspended about as long as promises last.
+    pub(crate) fn draw_suspensions(&mut self, wanted: Faults, random: &mut Random) {
+        let can_be = !self.is_symmetric && wanted.contains(Fault::SuspendLeader);
+        if !can_be || !random.chance(150) {
+            return;
+        }
+        self.faults.push(Fault::SuspendLeader);
+        self.leases = Some(draw_leases(self.drift));
+        self.reads = self.reads.max(300);
     }
 
     pub(crate) fn limit(&self, config: Config) -> Config {

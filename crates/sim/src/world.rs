@@ -1,92 +1,24 @@
 //! The whole cluster in one thread: what happens next, and who does it.
 
+mod clients;
+mod mail;
+mod planned;
+mod processes;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
-use bytes::{BufMut, Bytes, BytesMut};
-use little_raft_core::message::Class;
-use little_raft_core::{Codec, Event, Input, Membership, Message, Proposal, ReplicaId, State};
+use little_raft_core::{Event, Input, Membership, ReplicaId, State};
 
-use crate::checks::{Checks, Operation, Violation, ensure};
-use crate::coverage::Situation;
+use crate::checks::{Checks, Violation};
 use crate::journal::Journal;
-use crate::machine::checksum;
-use crate::network::{Network, Parcel};
-use crate::node::{Due, Effects, Ending, Node, founders};
+use crate::network::Network;
+use crate::node::{Due, Effects, Node, founders};
 use crate::random::{Random, hash};
 use crate::record::Recorder;
 use crate::run::Options;
 use crate::weather::{MICRO, MILLI, SECOND, Weather};
-
-/// Something that will happen.
-#[derive(Debug)]
-enum Happening {
-    Arrives {
-        from: u64,
-        to: u64,
-        bytes: Bytes,
-    },
-    Unreachable {
-        at: u64,
-        peer: u64,
-    },
-    Due {
-        at: u64,
-        boot: u64,
-        due: Due,
-    },
-    /// A client asks for something.
-    Asked {
-        at: u64,
-        ticket: u64,
-        is_read: bool,
-    },
-    Restart {
-        at: u64,
-    },
-    /// A pause may be over.
-    Resume {
-        at: u64,
-    },
-    Client,
-    /// A client that has heard who leads.
-    Rush {
-        at: u64,
-    },
-    Strand {
-        at: u64,
-    },
-    Fault,
-}
-
-/// Ordered by time, then by when it was planned.
-#[derive(Debug)]
-struct Planned {
-    at: u64,
-    number: u64,
-    /// In a box: plans are moved about a lot while they wait.
-    what: Box<Happening>,
-}
-
-impl PartialEq for Planned {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Planned {}
-
-impl PartialOrd for Planned {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Planned {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
-}
+use planned::{Happening, Planned};
 
 pub(crate) struct World {
     pub(crate) now: u64,
@@ -120,6 +52,7 @@ impl World {
         // By a chance of their own, so that all other runs are as they would be without witnesses.
         weather.draw_witnesses(&mut Random::new(hash(seed, b"witnesses")));
         weather.draw_nearest(&mut Random::new(hash(seed, b"nearest")));
+        weather.draw_suspensions(options.faults, &mut Random::new(hash(seed, b"suspensions")));
         let mut drift = || random.between(0, 2 * weather.drift) as i64 - weather.drift as i64;
         let founders = founders(&weather);
         let nodes = (1..=weather.nodes()).map(|id| Node::new(id, &weather, drift()));
@@ -202,6 +135,12 @@ impl World {
                 let is_read = self.random.chance(self.weather.reads);
                 return self.operate(*at as usize, is_read);
             }
+            Happening::CutOff { at } => {
+                if self.now < self.nodes[*at as usize].paused_until {
+                    self.isolate(*at as usize);
+                }
+                return Ok(());
+            }
             Happening::Strand { at } => {
                 if self.now < self.network.strand_until {
                     self.isolate(*at as usize);
@@ -238,27 +177,6 @@ impl World {
             } if self.checks.operations.open.contains_key(&ticket) => self.ask(at, ticket, is_read),
             _ => Ok(()),
         }
-    }
-
-    fn arrive(&mut self, at: usize, bytes: Bytes) -> Result<(), Violation> {
-        let digest = hash(0, &bytes);
-        let message = Message::from_bytes(bytes).expect("what was encoded decodes");
-        let Message { from, term, .. } = message;
-        self.journal.note(
-            self.now,
-            format_args!("{} hears {from} in {term}: {digest:x}", at + 1),
-        );
-        self.journal
-            .detail(self.now, format_args!("{:?}", message.body));
-        self.checks.leading.heard(self.now, &message);
-        let committed = &self.checks.committed;
-        self.checks
-            .settled
-            .heard(&self.nodes, &message, committed)?;
-        if let Some(raft) = self.nodes[at].raft() {
-            self.checks.observer.arrives(raft, &message);
-        }
-        self.input(at, Input::Message(message))
     }
 
     /// Gives the core an input; its outputs are drained now, or after more inputs.
@@ -347,38 +265,6 @@ impl World {
         Ok(())
     }
 
-    fn look_at_reads(&self, effects: &mut Effects) {
-        let leaders = self.checks.election.leaders();
-        for (ticket, ending) in &effects.ended {
-            let asked = self.checks.operations.open.get(ticket);
-            let is_across = asked.is_some_and(|asked| asked.leaders < leaders);
-            effects.reached.extend(match ending {
-                Ending::Read { .. } if is_across => Some(Situation::ReadAcrossLeaders),
-                Ending::Unknown => Some(Situation::Unknown),
-                _ => None,
-            });
-        }
-    }
-
-    /// Clients that wait for a leader come as soon as there is one.
-    fn rush(&mut self, at: usize, events: &[Event]) {
-        let has_leader = |event: &Event| {
-            matches!(
-                event,
-                Event::Leadership {
-                    leader: Some(_),
-                    ..
-                }
-            )
-        };
-        if self.weather.is_eager && !self.is_idle && events.iter().any(has_leader) {
-            for _ in 0..self.random.below(4) {
-                let after = self.random.below(5 * MILLI);
-                self.plan(after, Happening::Rush { at: at as u64 });
-            }
-        }
-    }
-
     fn strand(&mut self, at: usize, events: &[Event]) {
         let leads = |event: &Event| matches!(event, Event::Leadership { state, .. } if *state == State::Leader);
         if self.now < self.network.strand_until && events.iter().any(leads) {
@@ -401,191 +287,6 @@ impl World {
         }
     }
 
-    fn send(&mut self, message: Message) {
-        let (from, to) = (message.from.0, message.to.0);
-        let bytes = message.to_bytes();
-        assert_eq!(
-            Message::from_bytes(bytes.clone()).as_ref(),
-            Ok(&message),
-            "codec"
-        );
-        self.garble(&bytes);
-        let parcel = Parcel {
-            bytes: bytes.len(),
-            is_urgent: message.class() == Class::Urgent,
-        };
-        let fate = self.network.fate(
-            self.now,
-            (from, to),
-            parcel,
-            &mut self.random,
-            &self.weather,
-        );
-        if let Some(recorder) = &mut self.recorder {
-            recorder.sent(&message, &bytes, fate.arrivals.len());
-        }
-        for after in fate.arrivals {
-            self.plan(
-                after,
-                Happening::Arrives {
-                    from,
-                    to,
-                    bytes: bytes.clone(),
-                },
-            );
-        }
-        if let Some(after) = fate.unreachable {
-            self.plan(
-                after,
-                Happening::Unreachable {
-                    at: from - 1,
-                    peer: to,
-                },
-            );
-        }
-    }
-
-    /// Rule 11: nothing that comes from outside panics. Frames are checksummed, so that it goes no further.
-    fn garble(&mut self, bytes: &Bytes) {
-        if self.random.chance(5) {
-            let mut garbled = BytesMut::from(&bytes[..]);
-            let at = self.random.below(garbled.len() as u64) as usize;
-            garbled[at] ^= 1 << self.random.below(8);
-            garbled.truncate(bytes.len() - self.random.below(bytes.len() as u64 / 2) as usize);
-            let _ = Message::from_bytes(garbled.freeze());
-        }
-    }
-
-    /// The whole process stops for a while.
-    pub(crate) fn pause(&mut self, at: usize, until: u64) {
-        self.nodes[at].paused_until = until;
-        self.plan(until - self.now, Happening::Resume { at: at as u64 });
-    }
-
-    /// What piled up is taken by many threads, one for each peer: in any order, or one peer's after another's.
-    fn resume(&mut self, at: usize) {
-        if self.now < self.nodes[at].paused_until {
-            return;
-        }
-        let in_turn = self.random.chance(500);
-        let begins: Vec<u64> = (0..=self.nodes.len())
-            .map(|_| self.random.below(2 * MILLI))
-            .collect();
-        for what in std::mem::take(&mut self.piled_up[at]) {
-            let after = match &what {
-                Happening::Arrives { from, .. } if in_turn => begins[*from as usize],
-                Happening::Asked { .. } if in_turn => begins[0],
-                _ => self.random.below(2 * MILLI),
-            };
-            self.plan(after, what);
-        }
-    }
-
-    fn restart(&mut self, at: usize) -> Result<(), Violation> {
-        if self.nodes[at].raft().is_some() {
-            return Ok(());
-        }
-        self.journal
-            .note(self.now, format_args!("{} starts", at + 1));
-        self.wakes[at] = u64::MAX;
-        let mut effects = Effects::default();
-        self.nodes[at].start(self.now, &mut self.random, &self.weather, &mut effects);
-        if let Some(recorder) = &mut self.recorder {
-            recorder.started(self.now, at as u64 + 1, self.nodes[at].boot);
-        }
-        self.finish(at, effects)
-    }
-
-    pub(crate) fn crash(&mut self, at: usize, down: u64) {
-        if self.nodes[at].raft().is_none() {
-            return;
-        }
-        self.journal
-            .note(self.now, format_args!("{} crashes", at + 1));
-        let pending = self.nodes[at].disk.pending();
-        let lost = self.nodes[at].crash(&mut self.random);
-        if let Some(recorder) = &mut self.recorder {
-            recorder.flushed(self.now, at as u64 + 1, pending - lost);
-            recorder.crashed(self.now, at as u64 + 1);
-        }
-        let is_last = self.nodes.iter().all(|node| node.raft().is_none());
-        self.checks.observer.crashed(&self.nodes[at], lost, is_last);
-        self.piled_up[at].clear();
-        self.checks.operations.lost(at as u64 + 1);
-        self.plan(down, Happening::Restart { at: at as u64 });
-    }
-
-    fn client(&mut self) -> Result<(), Violation> {
-        let every = self.random.between(1, 2 * self.weather.propose_every);
-        self.plan(every, Happening::Client);
-        self.checks
-            .operations
-            .expire(self.now.saturating_sub(10 * SECOND));
-        if self.is_idle {
-            return Ok(());
-        }
-        let at = self.whom_to_ask();
-        let is_read = self.random.chance(self.weather.reads);
-        self.operate(at, is_read)
-    }
-
-    /// Half the clients ask who leads, or believes to.
-    pub(crate) fn whom_to_ask(&mut self) -> usize {
-        let leads = |node: &Node| {
-            node.raft()
-                .is_some_and(|raft| raft.state() == State::Leader)
-        };
-        let leaders = (0..self.nodes.len()).filter(|at| leads(&self.nodes[*at]));
-        let leaders: Vec<usize> = leaders.collect();
-        match leaders.is_empty() || self.random.chance(500) {
-            true => self.random.below(self.nodes.len() as u64) as usize,
-            false => self.random.pick(&leaders),
-        }
-    }
-
-    /// A client asks a replica for something, if it is up.
-    pub(crate) fn operate(&mut self, at: usize, is_read: bool) -> Result<(), Violation> {
-        let node = &self.nodes[at];
-        if node.raft().is_none() {
-            return Ok(());
-        }
-        self.tickets += 1;
-        let ticket = self.tickets;
-        let operation = Operation {
-            is_read,
-            replica: node.id.0,
-            began: self.now,
-            floor: self.checks.committed.last(),
-            leaders: self.checks.election.leaders(),
-        };
-        self.checks.operations.open.insert(ticket, operation);
-        self.journal.note(
-            self.now,
-            format_args!("{} is asked {ticket}: {operation:?}", at + 1),
-        );
-        self.happen(Happening::Asked {
-            at: at as u64,
-            ticket,
-            is_read,
-        })
-    }
-
-    fn ask(&mut self, at: usize, ticket: u64, is_read: bool) -> Result<(), Violation> {
-        if is_read {
-            return self.input(at, Input::Read { ticket });
-        }
-        let mut payload = BytesMut::new();
-        payload.put_u64_le(ticket);
-        payload.resize(
-            8 + self.random.below(self.weather.payload_max) as usize,
-            ticket as u8,
-        );
-        let payload = payload.freeze();
-        let checksum = checksum(&payload);
-        let proposal = Proposal::command(checksum, payload);
-        self.input(at, Input::Propose { ticket, proposal })
-    }
-
     /// The replica that leads the highest term.
     pub(crate) fn leader(&self) -> Option<usize> {
         let led = |node: &Node| {
@@ -602,22 +303,6 @@ impl World {
         leader.map_or(Membership::default(), |leader| {
             self.nodes[leader].disk.logical.membership().clone()
         })
-    }
-
-    /// Whoever belongs has served its reads; the others have nobody to ask.
-    pub(crate) fn check_open_reads(&self) -> Result<(), Violation> {
-        let members = self.membership();
-        let mut open = self.checks.operations.open.iter();
-        let open = open
-            .find(|(_, open)| open.is_read && members.member(ReplicaId(open.replica)).is_some());
-        ensure(open.is_none(), "whatever began ends", || {
-            format!("{open:?} never ended")
-        })
-    }
-
-    /// Starts what is down.
-    pub(crate) fn start_all(&mut self) -> Result<(), Violation> {
-        (0..self.nodes.len()).try_for_each(|at| self.restart(at))
     }
 
     pub(crate) fn some_time(&mut self) -> u64 {

@@ -34,137 +34,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use little_raft_core::message::Class;
 use little_raft_core::{
-    Base, Change, Conditions, Config, Entry, EntryKind, HardState, Identity, Input, Leases, Member,
-    Membership, Message, Position, Proposal, ReplicaId, Role, State, Timing,
+    Change, Conditions, Input, Message, Position, Proposal, ReplicaId, State, Timing,
 };
 
-use super::machine::{Disk, Machine};
+use super::parse::{Words, altered, change, number, time};
 use super::words;
 use super::world::{Voice, World};
-
-/// Whom `id` would rather have snapshots from.
-fn nearest(id: u64, words: &Words<'_>) -> Vec<ReplicaId> {
-    let all = words.option("nearest").unwrap_or_default().split(',');
-    let pairs = all.filter_map(|pair| pair.split_once(':'));
-    let own = pairs.filter(|(of, _)| number(of) == id);
-    own.map(|(_, near)| ReplicaId(number(near))).collect()
-}
-
-/// The words of a command, and its `name=value` options.
-struct Words<'a> {
-    words: Vec<&'a str>,
-    options: Vec<(&'a str, &'a str)>,
-}
-
-impl<'a> Words<'a> {
-    fn of(line: &'a str) -> Self {
-        let (options, words) = line.split_whitespace().partition(|word| word.contains('='));
-        let options: Vec<&str> = options;
-        let options = options.iter().filter_map(|word| word.split_once('='));
-        Self {
-            words,
-            options: options.collect(),
-        }
-    }
-
-    fn word(&self, place: usize) -> &'a str {
-        self.words
-            .get(place)
-            .copied()
-            .unwrap_or_else(|| panic!("a word is missing: {:?}", self.words))
-    }
-
-    fn id(&self, place: usize) -> u64 {
-        number(self.word(place))
-    }
-
-    fn link(&self) -> (u64, u64) {
-        let (from, to) = self.word(1).split_once("->").expect("a link like 1->2");
-        (number(from), number(to))
-    }
-
-    fn option(&self, name: &str) -> Option<&'a str> {
-        let named = self.options.iter().find(|(key, _)| *key == name);
-        named.map(|(_, value)| *value)
-    }
-
-    fn number(&self, name: &str) -> Option<u64> {
-        self.option(name).map(number)
-    }
-}
-
-fn number(word: &str) -> u64 {
-    word.parse()
-        .unwrap_or_else(|_| panic!("a number, not {word:?}"))
-}
-
-fn time(word: &str) -> Duration {
-    if let Some(millis) = word.strip_suffix("ms") {
-        Duration::from_millis(number(millis))
-    } else {
-        Duration::from_secs(number(
-            word.strip_suffix('s').expect("a time like 5ms or 5s"),
-        ))
-    }
-}
-
-/// `1@1-3@1,4@2`, or `4` for four entries of term 1.
-fn log(text: &str) -> Vec<Entry> {
-    let mut entries = Vec::new();
-    if let Ok(count) = text.parse::<u64>() {
-        return (1..=count).map(|index| entry(index, 1)).collect();
-    }
-    for run in text.split(',').filter(|run| !run.is_empty()) {
-        let (first, last) = run.split_once('-').unwrap_or((run, run));
-        let (first, last) = (position(first), position(last));
-        entries.extend((first.index..=last.index).map(|index| entry(index, first.term)));
-    }
-    entries
-}
-
-/// `add:4`, `remove:2`, `voter:4`, `address:2:x`, ...
-fn change(word: &str) -> Change {
-    let parts: Vec<&str> = word.split(':').collect();
-    let id = || ReplicaId(number(parts[1]));
-    let join = |role, witness| Change::Add {
-        id: id(),
-        address: format!("replica {}", parts[1]),
-        role,
-        priority: parts.get(2).map_or(0, |word| number(word) as u32),
-        witness,
-    };
-    let add = |role| join(role, false);
-    match parts[0] {
-        "add" => add(Role::Voter),
-        "witness" => join(Role::Voter, true),
-        "spare" => add(Role::Learner),
-        "remove" => Change::Remove(id()),
-        "voter" => Change::SetRole(id(), Role::Voter),
-        "learner" => Change::SetRole(id(), Role::Learner),
-        "address" => Change::SetAddress(id(), parts[2].replace('_', " ")),
-        "priority" => Change::SetPriority(id(), number(parts[2]) as u32),
-        "timing" => Change::SetTiming(Timing {
-            heartbeat: time(parts[1]),
-            election: time(parts[2]),
-        }),
-        other => panic!("unknown change {other:?}"),
-    }
-}
-
-fn position(word: &str) -> Position {
-    let (index, term) = word.split_once('@').expect("a position like 5@2");
-    Position::new(number(index), number(term))
-}
-
-fn entry(index: u64, term: u64) -> Entry {
-    Entry {
-        position: Position::new(index, term),
-        kind: EntryKind::Command,
-        time: index,
-        checksum: 0,
-        payload: Bytes::from(format!("{index}@{term}")),
-    }
-}
 
 impl World {
     pub fn obey(&mut self, line: &str) {
@@ -279,7 +154,7 @@ impl World {
         }
     }
 
-    fn in_voice(&mut self, voice: Voice, act: impl FnOnce(&mut Self)) {
+    pub(super) fn in_voice(&mut self, voice: Voice, act: impl FnOnce(&mut Self)) {
         let before = self.voice;
         if before == Voice::All {
             self.voice = voice;
@@ -291,90 +166,6 @@ impl World {
     fn ticket(&mut self, what: &str) -> u64 {
         self.tickets.push(what.to_owned());
         self.tickets.len() as u64 - 1
-    }
-
-    fn group(&mut self, words: &Words<'_>) {
-        let ids: Vec<u64> = words.words[1..].iter().map(|id| number(id)).collect();
-        let unbound = words.option("unbound").is_some();
-        let witnesses = words.option("witnesses").unwrap_or_default();
-        let is_witness = |id: u64| witnesses.split(',').any(|it| it == id.to_string());
-        let founders = ids.iter().map(|&id| Member {
-            incarnation: (!unbound).then_some(100 + id),
-            witness: is_witness(id),
-            ..Member::voter(id, format!("replica {id}"))
-        });
-        let founders: Vec<Member> = founders.collect();
-        let leader = words.number("leader");
-        for id in ids.iter().copied() {
-            let identity = Identity {
-                cluster: 9,
-                replica: ReplicaId(id),
-                incarnation: 100 + id,
-                boot: 1,
-                founders: founders.clone(),
-            };
-            let mut config = Config::new(&identity, 0);
-            let limit = |name| words.number(name).map(|limit| limit as usize);
-            config.in_flight_messages_max = limit("window").unwrap_or(256);
-            config.in_flight_bytes_max =
-                limit("window_bytes").unwrap_or(config.in_flight_bytes_max);
-            config.message_bytes_max = limit("message").unwrap_or(config.message_bytes_max);
-            config.cache_bytes_max = limit("cache").unwrap_or(config.cache_bytes_max);
-            config.apply_bytes_max = limit("apply").unwrap_or(config.apply_bytes_max);
-            config.uncommitted_bytes_max =
-                limit("uncommitted").unwrap_or(config.uncommitted_bytes_max);
-            config.witness = is_witness(id);
-            config.nearest = nearest(id, words);
-            config.leases = words.option("lease").map(|longest| Leases {
-                longest: time(longest),
-                drift: Duration::ZERO,
-            });
-            let base = Base {
-                position: Position::default(),
-                membership: Membership::founders(founders.clone()),
-            };
-            let mut disk = Disk {
-                base,
-                ..Disk::default()
-            };
-            set_disk(&mut disk, words);
-            if leader.is_some() {
-                // The election raises the term by one, and the new leader's entry ends the log.
-                disk.hard_state.term -= 1;
-                let own = disk.entries.pop().expect("the leader's own entry");
-                assert_eq!(own.position.term, disk.hard_state.term + 1, "own term");
-                let committed = disk.hard_state.committed;
-                disk.hard_state.committed = committed.min(disk.last().index);
-            }
-            self.machines.insert(id, Machine::new(config, disk));
-            self.in_voice(Voice::Nothing, |world| world.drain(id));
-        }
-        // Nobody has promised anything before, unless they restart.
-        let is_restart = words.option("restarted").is_some();
-        let lease = words.option("lease").filter(|_| !is_restart);
-        let promised = lease.map_or(Duration::ZERO, time);
-        let promised = promised.as_nanos() as u64;
-        self.machines
-            .values_mut()
-            .for_each(|it| it.clock += promised);
-        if let Some(leader) = leader {
-            self.in_voice(Voice::Nothing, |world| {
-                world.elect(leader, &ids);
-                world.settle();
-                let machine = world.machine(leader);
-                machine.clock = machine.raft().deadline();
-                world.step(leader, Input::Wake);
-                world.settle();
-            });
-        }
-    }
-
-    fn set_state(&mut self, words: &Words<'_>) {
-        let machine = self.machine(words.id(1));
-        let mut disk = machine.disk.clone();
-        set_disk(&mut disk, words);
-        *machine = Machine::new(machine.config.clone(), disk);
-        self.in_voice(Voice::Nothing, |world| world.drain(words.id(1)));
     }
 
     fn elect_by(&mut self, words: &Words<'_>) {
@@ -409,26 +200,6 @@ impl World {
             ..Proposal::changes(&changes)
         };
         self.step(words.id(1), Input::Propose { ticket, proposal });
-    }
-
-    fn join(&mut self, words: &Words<'_>) {
-        let id = words.id(1);
-        let any = self.machines.values().next().expect("a group to join");
-        let incarnation = match words.words.get(3) {
-            Some(incarnation) => number(incarnation),
-            None => 100 + id,
-        };
-        let config = Config {
-            id: ReplicaId(id),
-            incarnation,
-            boot: 1,
-            seed: id,
-            witness: words.option("witness").is_some(),
-            ..any.config.clone()
-        };
-        let machine = Machine::new(config, Disk::default());
-        self.machines.insert(id, machine);
-        self.in_voice(Voice::Nothing, |world| world.drain(id));
     }
 
     fn take(&mut self, words: &Words<'_>) -> Vec<Message> {
@@ -538,33 +309,4 @@ impl World {
             self.say(line);
         }
     }
-}
-
-fn set_disk(disk: &mut Disk, words: &Words<'_>) {
-    if let Some(text) = words.option("log") {
-        disk.entries = log(text);
-    }
-    let last = disk.last();
-    disk.hard_state = HardState {
-        term: words
-            .number("term")
-            .unwrap_or(last.term.max(disk.hard_state.term)),
-        vote: words.number("vote").map(ReplicaId),
-        committed: words
-            .number("committed")
-            .unwrap_or(disk.hard_state.committed),
-    };
-}
-
-fn altered(mut message: Message, words: &Words<'_>) -> Message {
-    let set = |field: &mut u64, name| *field = words.number(name).unwrap_or(*field);
-    set(&mut message.cluster, "cluster");
-    set(&mut message.group, "group");
-    set(&mut message.from.0, "from");
-    set(&mut message.to.0, "to");
-    set(&mut message.boot, "boot");
-    set(&mut message.term, "term");
-    set(&mut message.from_incarnation, "incarnation");
-    message.to_incarnation = words.number("meant_for").or(message.to_incarnation);
-    message
 }

@@ -2,7 +2,9 @@
 
 mod checks;
 mod command;
+mod founding;
 mod machine;
+mod parse;
 mod script;
 mod words;
 mod world;

@@ -6,8 +6,12 @@
 mod checks;
 #[path = "../../../core/tests/harness/command.rs"]
 mod command;
+#[path = "../../../core/tests/harness/founding.rs"]
+mod founding;
 #[path = "../../../core/tests/harness/machine.rs"]
 mod machine;
+#[path = "../../../core/tests/harness/parse.rs"]
+mod parse;
 #[path = "../../../core/tests/harness/script.rs"]
 mod script;
 #[path = "../../../core/tests/harness/words.rs"]
