@@ -17,6 +17,7 @@ use crate::coverage::Situation;
 use crate::disk::Disk;
 use crate::machine::{Machine, Snapshot};
 use crate::random::Random;
+use crate::receiving::{Sender, Senders};
 use crate::weather::{HOUR, MICRO, MILLI, Weather};
 use running::{Running, Task};
 

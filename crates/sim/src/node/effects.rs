@@ -6,6 +6,7 @@ use little_raft_core::{
 
 use crate::coverage::Situation;
 use crate::machine::{Machine, Snapshot};
+use crate::receiving::Sender;
 
 /// Something that will happen to one boot of a replica.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! What a replica had begun and now does: it flushes, applies, fetches, takes snapshots and passes them on.
 
-use little_raft_core::{Base, Entry, Fetch, Input, PieceOutcome, Raft, ReceivedPiece, ReplicaId};
+use little_raft_core::{Entry, Fetch, Input, PieceOutcome, Raft, ReceivedPiece, ReplicaId};
 
 use super::running::Task;
 use super::{Due, Effects, Node};
