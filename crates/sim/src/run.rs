@@ -164,7 +164,18 @@ fn half_mend(world: &mut World) -> Result<(), Violation> {
             world.broken.remove(&one);
         }
     }
+    power_cut(world);
     world.calm()
+}
+
+/// In some rounds all that are well start anew, so that nobody's leadership tells them whom to follow: with half of them
+/// broken, only one may be able to win.
+fn power_cut(world: &mut World) {
+    if world.random.chance(400) {
+        let broken = world.broken.clone();
+        let well = (0..world.nodes.len()).filter(|at| !broken.contains(&(*at as u64 + 1)));
+        well.for_each(|at| world.crash(at, 0));
+    }
 }
 
 /// Whether one that is well, and could lead, has all that is committed, or is supplied with it by a witness that is well.

@@ -175,14 +175,15 @@ impl Weather {
         }
     }
 
-    /// In some runs reads rely on promises, and the leader's machine is suspended about as long as promises last.
+    /// In some runs the leader's machine is suspended about as long as promises last; in half of these, reads rely on
+    /// them.
     pub(crate) fn draw_suspensions(&mut self, wanted: Faults, random: &mut Random) {
         let can_be = !self.is_symmetric && wanted.contains(Fault::SuspendLeader);
-        if !can_be || !random.chance(150) {
+        if !can_be || !random.chance(250) {
             return;
         }
         self.faults.push(Fault::SuspendLeader);
-        self.leases = Some(draw_leases(self.drift));
+        self.leases = random.chance(500).then(|| draw_leases(self.drift));
         self.reads = self.reads.max(300);
     }
 
