@@ -45,6 +45,7 @@ impl Machine {
             offset: 0,
             data: Bytes::copy_from_slice(&self.digest.to_le_bytes()),
             done: true,
+            elsewhere: None,
         }
     }
 
