@@ -92,7 +92,7 @@ impl Simulated {
             other => other?,
         };
         let disk = disk.clone();
-        let store = Store::on(File { disk, file }).map_err(io::Error::other)?;
+        let store = Store::on(Path::new(PATH), File { disk, file }).map_err(io::Error::other)?;
         known.compare(&store);
         Ok(Self {
             store,

@@ -134,12 +134,11 @@ impl Disk {
         Self::with(database, path)
     }
 
-    /// Opens the database that `backend` holds, or makes an empty one in it.
+    /// Opens the database that `backend` holds, or makes an empty one in it. Errors call it `path`.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn on(backend: impl StorageBackend) -> Result<Self, StoreError> {
-        let path = Path::new("(no file)");
+    pub fn on(path: &Path, backend: impl StorageBackend) -> Result<Self, StoreError> {
         let database = Database::builder()
             .create_with_backend(backend)
             .map_err(|error| open_error(path, error))?;

@@ -105,15 +105,19 @@ impl Store {
     /// # Errors
     /// None that a test could cause.
     pub fn in_memory() -> Result<Self, StoreError> {
-        Self::on(redb::backends::InMemoryBackend::new())
+        Self::on(
+            Path::new("(in memory)"),
+            redb::backends::InMemoryBackend::new(),
+        )
     }
 
-    /// A store on a disk of your own, whose file part changes only by [`flush`](Self::flush), for simulations.
+    /// A store on a disk of your own, whose file part changes only by [`flush`](Self::flush), for simulations. Errors call
+    /// it `path`.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn on(backend: impl redb::StorageBackend) -> Result<Self, StoreError> {
-        Self::without_thread(Disk::on(backend)?)
+    pub fn on(path: &Path, backend: impl redb::StorageBackend) -> Result<Self, StoreError> {
+        Self::without_thread(Disk::on(path, backend)?)
     }
 
     fn without_thread(disk: Disk) -> Result<Self, StoreError> {
