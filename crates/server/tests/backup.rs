@@ -40,6 +40,12 @@ fn restore(file: &str, server: &Server) -> (Option<i32>, String, String) {
     said(&args)
 }
 
+/// Of what a restore said: the new cluster's id, with its leading zeros, as logs have it.
+fn cluster(restored: &str) -> String {
+    let id = after(restored, " of cluster ").split(',').next();
+    format!("{:0>16}", id.expect("an id"))
+}
+
 fn remove_data(server: &Server) {
     fs::remove_dir_all(server.flag("--data-dir")).expect("it is there");
 }
@@ -90,8 +96,7 @@ fn p59_a_new_cluster_begins_with_a_saved_copy_and_the_old_one_is_refused() {
     remove_data(&three[0]);
     let (code, restored, error) = restore(&file, &three[0]);
     assert_eq!((code, error), (Some(0), String::new()));
-    let new = after(&restored, " of cluster ").split(',').next();
-    let new = format!("{:0>16}", new.expect("an id"));
+    let new = cluster(&restored);
     three[0].restart();
     until("it is turned down", || {
         three[1]
@@ -122,7 +127,7 @@ fn p59_a_new_cluster_begins_with_a_saved_copy_and_the_old_one_is_refused() {
     for server in &mut three[1..] {
         let (code, again, error) = restore(&file, server);
         assert_eq!((code, error), (Some(0), String::new()));
-        assert!(format!("{:0>16}", after(&again, " of cluster ")).starts_with(&new));
+        assert_eq!(cluster(&again), new);
         server.restart();
     }
     for n in 0..30 {
