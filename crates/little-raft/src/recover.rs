@@ -337,13 +337,7 @@ impl Found {
         let indexes = self.survivor.last.index + 1..;
         let entries = indexes.zip(payloads.chain(command));
         let entries: Vec<Entry> = entries
-            .map(|(index, (kind, payload))| Entry {
-                position: Position::new(index, term),
-                kind,
-                time,
-                checksum: crc32c::crc32c(&payload),
-                payload,
-            })
+            .map(|(index, (kind, payload))| entry(Position::new(index, term), kind, time, payload))
             .collect();
         Write {
             number: 0,
@@ -389,6 +383,17 @@ fn newest_snapshot(
 fn last(log: &Restored) -> Position {
     let run = log.terms.last().unwrap_or(&log.base.position);
     Position::new(log.last, run.term)
+}
+
+/// One that nobody proposed.
+pub(crate) fn entry(position: Position, kind: EntryKind, time: u64, payload: Bytes) -> Entry {
+    Entry {
+        position,
+        kind,
+        time,
+        checksum: crc32c::crc32c(&payload),
+        payload,
+    }
 }
 
 impl fmt::Display for Survivor {

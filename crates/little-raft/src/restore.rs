@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use little_raft_core::{
-    Base, Entry, EntryKind, HardState, Member, Membership, Position, ReplicaId, Write,
+    Base, EntryKind, HardState, Member, Membership, Position, ReplicaId, Write,
 };
 use little_raft_wal::{Founding, Options, RealDisk, Rewrite, Survivor, Wal};
 
@@ -18,6 +18,7 @@ use crate::builder::{cluster_id, random};
 use crate::driver::Sessions;
 use crate::error::RecoverError;
 use crate::machine::LibraryState;
+use crate::recover::entry;
 use crate::wal::GROUP;
 
 /// Where the log of a restored group begins.
@@ -108,14 +109,8 @@ impl Restoration {
             None => (EntryKind::Noop, Bytes::new()),
         };
         let position = Position::new(BEGIN.index + 1, BEGIN.term);
-        let entry = Entry {
-            position,
-            kind,
-            // The same for all.
-            time: 0,
-            checksum: crc32c::crc32c(&payload),
-            payload,
-        };
+        // The time is the same for all.
+        let entry = entry(position, kind, 0, payload);
         Write {
             number: 0,
             hard_state: hard_state(position.index),

@@ -104,9 +104,7 @@ impl World {
 
     fn make_room(&mut self) -> Result<(), Violation> {
         for at in 0..self.nodes.len() {
-            let is_broken = self.broken.contains(&(at as u64 + 1));
-            let is_full = self.nodes[at].is_full;
-            if is_full && !is_broken {
+            if self.nodes[at].is_full && !self.is_broken(at) {
                 self.nodes[at].is_full = false;
                 self.input(at, Input::Accepting(true))?;
             }
@@ -249,6 +247,10 @@ impl World {
         (self.is_rough, self.is_idle) = (true, false);
     }
 
+    pub(crate) fn is_broken(&self, at: usize) -> bool {
+        self.broken.contains(&(at as u64 + 1))
+    }
+
     /// Mends all that is broken, except around the broken replicas.
     pub(crate) fn calm(&mut self) -> Result<(), Violation> {
         self.is_rough = false;
@@ -263,7 +265,7 @@ impl World {
         }
         (self.network.storm_until, self.network.strand_until) = (0, 0);
         for at in 0..self.nodes.len() {
-            if self.broken.contains(&(at as u64 + 1)) {
+            if self.is_broken(at) {
                 continue;
             }
             self.pause(at, self.now);

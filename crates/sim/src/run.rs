@@ -172,9 +172,11 @@ fn half_mend(world: &mut World) -> Result<(), Violation> {
 /// broken, only one may be able to win.
 fn power_cut(world: &mut World) {
     if world.random.chance(400) {
-        let broken = world.broken.clone();
-        let well = (0..world.nodes.len()).filter(|at| !broken.contains(&(*at as u64 + 1)));
-        well.for_each(|at| world.crash(at, 0));
+        for at in 0..world.nodes.len() {
+            if !world.is_broken(at) {
+                world.crash(at, 0);
+            }
+        }
     }
 }
 
@@ -236,7 +238,7 @@ fn commits_go_on(world: &mut World, when: &str) -> Result<(), Violation> {
     let (mut until, mut caught_up) = (world.now + bound, 0);
     while world.now < until {
         for at in 0..world.nodes.len() {
-            if !world.broken.contains(&(at as u64 + 1)) {
+            if !world.is_broken(at) {
                 world.operate(at, false)?;
             }
         }

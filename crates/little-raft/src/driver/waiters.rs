@@ -153,12 +153,14 @@ impl<R> Proposals<R> {
         } else {
             let key = (position.index, position.term);
             let is_before = |(known, _): &(Position, _)| (known.index, known.term) <= key;
-            match self.placed.iter().rposition(is_before) {
-                Some(at) if at + 1 < self.placed.len() => {
-                    self.placed.insert(at + 1, (position, waiter));
-                }
-                None => self.placed.push_front((position, waiter)),
-                Some(_) => self.placed.push_back((position, waiter)),
+            let at = self
+                .placed
+                .iter()
+                .rposition(is_before)
+                .map_or(0, |at| at + 1);
+            match at == self.placed.len() {
+                true => self.placed.push_back((position, waiter)),
+                false => self.placed.insert(at, (position, waiter)),
             }
         }
     }

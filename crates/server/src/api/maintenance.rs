@@ -6,7 +6,8 @@ use tonic::{Request, Response, Status};
 use super::{Api, ETCD_VERSION, backup, status};
 use crate::proto::etcdserverpb::maintenance_server::Maintenance;
 use crate::proto::etcdserverpb::{
-    MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, StatusRequest, StatusResponse,
+    MoveLeaderRequest, MoveLeaderResponse, ResponseHeader, SnapshotRequest, StatusRequest,
+    StatusResponse,
 };
 
 #[tonic::async_trait]
@@ -17,22 +18,12 @@ impl Maintenance for Api {
         _request: Request<StatusRequest>,
     ) -> Result<Response<StatusResponse>, Status> {
         let status = self.engine.status();
-        let mut errors = Vec::new();
-        if status.leader.is_none() {
-            errors.push("etcdserver: no leader".to_owned());
-        }
+        let header = self.header(self.reader.revision());
         Ok(Response::new(StatusResponse {
-            header: Some(self.header(self.reader.revision())),
-            version: ETCD_VERSION.to_owned(),
             db_size: signed(self.reader.file_bytes()),
-            leader: status.leader.map_or(0, |leader| leader.0),
-            raft_index: status.last,
-            raft_term: status.term,
             raft_applied_index: status.applied,
-            errors,
             db_size_in_use: signed(self.reader.bytes()),
-            is_learner: is_learner(&status),
-            is_witness: false,
+            ..standing(&status, header)
         }))
     }
 
@@ -70,8 +61,26 @@ impl Maintenance for Api {
     }
 }
 
+/// How a replica stands, with or without data.
+pub(super) fn standing(status: &little_raft::Status, header: ResponseHeader) -> StatusResponse {
+    let mut errors = Vec::new();
+    if status.leader.is_none() {
+        errors.push("etcdserver: no leader".to_owned());
+    }
+    StatusResponse {
+        header: Some(header),
+        version: ETCD_VERSION.to_owned(),
+        leader: status.leader.map_or(0, |leader| leader.0),
+        raft_index: status.last,
+        raft_term: status.term,
+        errors,
+        is_learner: is_learner(status),
+        ..StatusResponse::default()
+    }
+}
+
 /// Whether it doesn't vote yet, as far as it knows.
-pub(super) fn is_learner(status: &little_raft::Status) -> bool {
+fn is_learner(status: &little_raft::Status) -> bool {
     let own = status.members.iter().find(|it| it.id == status.id);
     own.is_some_and(|own| own.role == Some(Role::Learner))
 }

@@ -8,8 +8,8 @@ use little_raft::core::ReplicaId;
 use little_raft::{Replica, Status as ReplicaStatus};
 use tonic::{Request, Response, Status};
 
-use super::maintenance::is_learner;
-use super::{ETCD_VERSION, backup, http};
+use super::maintenance::standing;
+use super::{backup, http};
 use crate::proto::etcdserverpb::maintenance_server::{Maintenance, MaintenanceServer};
 use crate::proto::etcdserverpb::{
     MoveLeaderRequest, MoveLeaderResponse, ResponseHeader, SnapshotRequest, StatusRequest,
@@ -34,25 +34,15 @@ impl Maintenance for Witness {
         _request: Request<StatusRequest>,
     ) -> Result<Response<StatusResponse>, Status> {
         let status = self.status();
-        let errors = match status.leader {
-            Some(_) => Vec::new(),
-            None => vec!["etcdserver: no leader".to_owned()],
+        let header = ResponseHeader {
+            cluster_id: self.replica.cluster_id(),
+            member_id: status.id.0,
+            revision: 0,
+            raft_term: status.term,
         };
         Ok(Response::new(StatusResponse {
-            header: Some(ResponseHeader {
-                cluster_id: self.replica.cluster_id(),
-                member_id: status.id.0,
-                revision: 0,
-                raft_term: status.term,
-            }),
-            version: ETCD_VERSION.to_owned(),
-            leader: status.leader.map_or(0, |leader| leader.0),
-            raft_index: status.last,
-            raft_term: status.term,
-            errors,
-            is_learner: is_learner(&status),
             is_witness: true,
-            ..StatusResponse::default()
+            ..standing(&status, header)
         }))
     }
 
